@@ -34,8 +34,8 @@ class MonitorCallback(Callback):
         super().__init__()
         if mode not in ("auto", "min", "max"):
             warnings.warn(
-                f"{type(self).__name__} has no mode '{mode}'. Using 'auto'. "
-                "Expected one of 'auto', 'min', 'max'.",
+                f"{type(self).__name__} mode '{mode}' is unknown. Expected one "
+                "of 'auto', 'min', 'max'. Using 'auto'.",
                 stacklevel=2,
             )
             mode = "auto"

@@ -35,9 +35,9 @@ from keras.src.trainers.output_matcher import unique_names
 from keras.src.utils.naming import get_object_name
 from keras.src.utils.tracking import no_automatic_dependency_tracking
 
-Y_TRUE = Argument("y_true")
+Y_TRUE = Argument("y_true", follows_labels=True)
 Y_PRED = Argument("y_pred")
-SAMPLE_WEIGHT = Argument("sample_weight")
+SAMPLE_WEIGHT = Argument("sample_weight", follows_labels=True)
 
 
 class MetricsList(metrics_module.Metric):
@@ -245,6 +245,7 @@ class CompileMetrics(metrics_module.Metric):
         _check_metrics(self._user_metrics)
         self.output_names = output_names
         self.built = False
+        self._compile_loss = None
         self._matchers = {}
         self._lists = {}
         self._named = {}
@@ -263,6 +264,17 @@ class CompileMetrics(metrics_module.Metric):
         """The `Metric` object behind each name that `result` reports."""
         return dict(self._named)
 
+    def take_labels_as(self, compile_loss):
+        """Reads labels as a `CompileLoss` does.
+
+        A list of labels may be limited to the outputs that have a loss, which
+        the metrics can't know by themselves.
+
+        Args:
+            compile_loss: The `CompileLoss` of the same model, or `None`.
+        """
+        self._compile_loss = compile_loss
+
     def build(self, y_true, y_pred):
         """Matches the metrics to the outputs.
 
@@ -275,6 +287,8 @@ class CompileMetrics(metrics_module.Metric):
         """
         matcher = OutputMatcher(y_pred, self.output_names)
         _check_same_outputs(self._matchers, matcher, y_pred)
+        if self._compile_loss is not None:
+            self._compile_loss.mark_labelled(matcher)
         labels = matcher.read(Y_TRUE, y_true)
         matched = {
             name: _match_metrics(name, metrics, matcher)
@@ -577,18 +591,13 @@ class LossPlan:
         self.matcher = matcher
         self.entries = []
         self._weighted_losses = weighted_losses
-        targets = [weighted.target for weighted in weighted_losses]
-        self._labelled = sorted({i for t in targets for i in below(t)})
 
     def read_labels(self, y_true):
-        """One label for each output; `None` where there is no loss."""
-        labels = self.matcher.read(Y_TRUE, y_true, self._labelled)
-        for index in self._labelled:
+        """One label for each output, or `None` where there is none."""
+        labels = self.matcher.read(Y_TRUE, y_true)
+        for index in self.matcher.labelled:
             _check_label("loss", labels, index, self.matcher, y_true)
         return labels
-
-    def read_sample_weights(self, sample_weight):
-        return self.matcher.read(SAMPLE_WEIGHT, sample_weight, self._labelled)
 
     def resolve(self, labels, predictions):
         """Makes the entries: loss objects by the shapes, and names."""
@@ -621,6 +630,7 @@ class _SummedLoss:
     def __init__(self, losses):
         self.losses = losses
         self.name = "_".join(loss.name for loss in losses)
+        self.reduction = [loss.reduction for loss in losses]
 
     @classmethod
     def of(cls, losses):
@@ -928,6 +938,7 @@ class CompileLoss(losses_module.Loss):
         matcher = OutputMatcher(y_pred, self.output_names)
         known = {key: plan.matcher for key, plan in self._plans.items()}
         _check_same_outputs(known, matcher, y_pred)
+        self.mark_labelled(matcher)
         predictions = matcher.read(Y_PRED, y_pred)
         weighted_losses = _match_losses(
             self._user_loss, self._user_loss_weights, matcher, predictions
@@ -944,6 +955,17 @@ class CompileLoss(losses_module.Loss):
         self.built = True
         return plan
 
+    def mark_labelled(self, matcher):
+        """Tells an `OutputMatcher` which of its outputs have a loss."""
+        matcher.labelled = sorted(
+            {
+                index
+                for match in matcher.match(LOSS, self._user_loss)
+                for index in below(match.target)
+                if any(x is not None for _, x in flatten_with_paths(match.item))
+            }
+        )
+
     def __call__(self, y_true, y_pred, sample_weight=None):
         with ops.name_scope(self.name):
             return self.call(y_true, y_pred, sample_weight)
@@ -954,13 +976,15 @@ class CompileLoss(losses_module.Loss):
             plan = self.build(y_true, y_pred)
         labels = plan.read_labels(y_true)
         predictions = plan.matcher.read(Y_PRED, y_pred)
-        sample_weights = plan.read_sample_weights(sample_weight)
+        sample_weights = plan.matcher.read(SAMPLE_WEIGHT, sample_weight)
         batch_size = _batch_size(predictions, labels)
 
         raw_losses, total = [], None
         for entry in plan.entries:
             raw = entry.raw_loss(labels, predictions, sample_weights)
             raw = ops.cast(raw, self.dtype)
+            if len(raw.shape) > 0:
+                raise self._not_reduced(entry, raw, plan.matcher)
             raw_losses.append(raw)
             contribution = _weigh(raw, entry.weight)
             total = contribution if total is None else total + contribution
@@ -968,6 +992,17 @@ class CompileLoss(losses_module.Loss):
             unscale = loss_module.unscale_loss_for_distribution
             self._sums.update_state(list(map(unscale, raw_losses)), batch_size)
         return total
+
+    def _not_reduced(self, entry, raw, matcher):
+        targets = " and ".join(map(matcher.display_name, below(entry.target)))
+        return invalid(
+            "loss",
+            f"The loss {entry.loss.name!r} of output {targets} has the shape "
+            f"{tuple(raw.shape)}, with reduction={entry.loss.reduction!r}. "
+            "Training needs one number.",
+            self._user_loss,
+            "a loss with a reduction, such as 'sum_over_batch_size'.",
+        )
 
     def get_config(self):
         raise NotImplementedError

@@ -37,11 +37,14 @@ class Argument(NamedTuple):
         several: Whether one output may have a list of them (losses, metrics).
         takes_structure: Tells of a leaf whether it takes a sub-structure of
             outputs as a whole, instead of each output below it by itself.
+        follows_labels: Whether a list may have entries for only those outputs
+            that have a loss.
     """
 
     name: str
     several: bool = False
     takes_structure: Callable | None = None
+    follows_labels: bool = False
 
 
 class Node(NamedTuple):
@@ -210,6 +213,8 @@ class OutputMatcher:
         model_names: `output_names`, or `None` if it has not one for each
             output.
         is_flat: Whether there is at most one container around the outputs.
+        labelled: The indices of the outputs that have a loss, or `None` if
+            that is not known.
     """
 
     # Texts that upstream's tests look for in the errors of an argument.
@@ -226,6 +231,7 @@ class OutputMatcher:
         self._structure = _places(y_pred)
         self._order_is_known = output_names is not None or _is_ordered(y_pred)
         self._places = {}
+        self.labelled = None
         self.paths, names = [], []
         self._root = self._index(y_pred, (), (), (), names)
         self.names = _unique_or_none(names)
@@ -269,14 +275,12 @@ class OutputMatcher:
     def __len__(self):
         return len(self.paths)
 
-    def match(self, argument, value, needed=None, shown=None):
+    def match(self, argument, value, shown=None):
         """Matches the value of an argument to the outputs.
 
         Args:
             argument: An `Argument`.
             value: What the user passed for it.
-            needed: Indices of the outputs that a list may be limited to
-                (labels of only those outputs that have a loss), or `None`.
             shown: What errors show as received. Defaults to `value`.
 
         Returns:
@@ -300,10 +304,10 @@ class OutputMatcher:
             if not self._order_is_known:
                 raise refuse.order()
             matches = [Match(i, x, (i,)) for i, x in enumerate(value)]
-        elif needed is not None and len(value) == len(needed):
+        elif argument.follows_labels and len(value) == len(self.labelled or ()):
             matches = [
                 Match(i, x, (place,))
-                for place, (i, x) in enumerate(zip(needed, value))
+                for place, (i, x) in enumerate(zip(self.labelled, value))
             ]
         else:
             raise refuse.count(len(value))
@@ -358,7 +362,7 @@ class OutputMatcher:
         else:
             raise refuse.count(len(value), path)
 
-    def read(self, argument, data, needed=None):
+    def read(self, argument, data):
         """The leaves of a batch of data, one for each output.
 
         Where each leaf stands is worked out the first time that a structure
@@ -367,7 +371,6 @@ class OutputMatcher:
         Args:
             argument: An `Argument`: labels, predictions or sample weights.
             data: The batch, in any form that `match` knows.
-            needed: See `match`.
 
         Returns:
             A list with one leaf, or `None`, for each output.
@@ -377,7 +380,7 @@ class OutputMatcher:
         key = (argument.name, signature(data))
         if key not in self._places:
             places = [None] * len(self)
-            for match in self.match(argument, _places(data), needed, data):
+            for match in self.match(argument, _places(data), data):
                 places[match.target] = match.item
             self._places[key] = places
         return [

@@ -1,0 +1,421 @@
+"""The base class of all losses, and how a loss becomes one number.
+
+Replaces the module of the same name in Keras 3.15.1. What is changed: sample
+weights and masks line up with the unreduced loss from the left, sample by
+sample, and nothing is broadcast from one sample to another; labels get the
+rank of the predictions before `call`; weights are never changed in place; a
+scalar loss is scaled for `tf.distribute` like any other; integer labels are
+not rounded to a narrow float type. What has neither weight nor mask goes
+straight to the mean.
+"""
+
+import functools
+import math
+
+from keras.src import backend
+from keras.src import dtype_policies
+from keras.src import ops
+from keras.src import tree
+from keras.src.api_export import keras_export
+from keras.src.saving.keras_saveable import KerasSaveable
+from keras.src.utils.naming import auto_name
+
+# A float type with fewer than the 24 bits of precision of float32 has no
+# room for class indices above 256 (bfloat16) or 2048 (float16).
+_NARROW = ("float16", "bfloat16")
+_MEANS = ("sum_over_batch_size", "mean", "mean_with_sample_weight")
+_REDUCTIONS = ("sum", *_MEANS, "none", None)
+
+
+@keras_export(["keras.Loss", "keras.losses.Loss"])
+class Loss(KerasSaveable):
+    """The base of all losses.
+
+    A subclass implements `call`, which returns the unreduced loss: a value
+    for each sample, or several for each. Calling the object weighs these
+    values, leaves out those that are masked, and reduces them.
+
+    With `l` the values, `w` the sample weights, `m` the mask (1 where there
+    is none) and `n` the number of values that the mask leaves, the reductions
+    are
+
+    - `"sum_over_batch_size"`, `"mean"`: `sum(w * m * l) / n`
+    - `"mean_with_sample_weight"`: `sum(w * m * l) / sum(w * m)`
+    - `"sum"`: `sum(w * m * l)`
+    - `"none"`, `None`: the array `w * m * l`
+
+    Sample weights and masks are aligned with the values from the left: of
+    shape `(batch_size,)`, they weigh each sample as a whole. Where `n` or the
+    sum of the weights is 0, so is the loss. A NaN stays a NaN, also under a
+    weight of 0 or a mask: the weights are factors.
+
+    Args:
+        name: Name of the loss. Defaults to one made from the class.
+        reduction: How the values become one number; see above. Defaults to
+            `"sum_over_batch_size"`.
+        dtype: The dtype, or `keras.DTypePolicy`, of the computation. Defaults
+            to `keras.config.floatx()`. Predictions and labels are converted
+            to it, except for integer labels where it is `float16` or
+            `bfloat16`, which would round them.
+
+    Example:
+
+    >>> import numpy as np
+    >>> import keras
+    >>> class Quartic(keras.losses.Loss):
+    ...     def call(self, y_true, y_pred):
+    ...         return keras.ops.mean((y_true - y_pred) ** 4, axis=-1)
+    >>> labels = np.array([0.0, 0.0])
+    >>> predictions = np.array([[1.0], [2.0]])
+    >>> float(Quartic()(labels, predictions))
+    8.5
+    >>> weights = np.array([1.0, 0.5])
+    >>> float(Quartic()(labels, predictions, sample_weight=weights))
+    4.5
+    """
+
+    def __init__(self, name=None, reduction="sum_over_batch_size", dtype=None):
+        self.reduction = standardize_reduction(reduction)
+        self.name = name or auto_name(type(self).__name__)
+        self._dtype_policy = dtype_policies.get(dtype or backend.floatx())
+        self._dtype = self._dtype_policy.compute_dtype
+
+    @property
+    def dtype(self):
+        return self._dtype
+
+    def __call__(self, y_true, y_pred, sample_weight=None):
+        """Computes the loss.
+
+        Args:
+            y_true: Labels, of shape `(batch_size, ...)`, or a structure.
+            y_pred: Predictions, likewise. A mask that they carry is used.
+            sample_weight: Factors whose axes are the first ones of the
+                unreduced loss, or a number for all. Defaults to 1.
+
+        Returns:
+            The reduced loss, a scalar unless `reduction` is `None`.
+
+        Raises:
+            ValueError: If the batch has no samples, or if sample weights or
+                mask don't fit the unreduced loss.
+        """
+        mask = backend.get_keras_mask(y_pred)
+        y_true, y_pred = self._convert(y_true, y_pred)
+        if sample_weight is not None or mask is not None:
+            y_true, y_pred = _with_sample_axis(y_true, y_pred)
+        values = self.call(y_true, y_pred)
+        return reduce_weighted_values(
+            values,
+            sample_weight=sample_weight,
+            mask=_both(mask, backend.get_keras_mask(values)),
+            reduction=self.reduction,
+            dtype=self._dtype,
+        )
+
+    def _convert(self, y_true, y_pred):
+        """Labels and predictions as tensors of the same rank."""
+        dtype = self._dtype
+        if not (_is_tensor_of(y_true, dtype) and _is_tensor_of(y_pred, dtype)):
+            if tree.is_nested(y_true) or tree.is_nested(y_pred):
+                return _align_structures(
+                    tree.map_structure(self._label, y_true),
+                    tree.map_structure(self._prediction, y_pred),
+                )
+            y_true, y_pred = self._label(y_true), self._prediction(y_pred)
+        _require_samples(y_pred)
+        return squeeze_or_expand_to_same_rank(y_true, y_pred)
+
+    def _prediction(self, x):
+        return ops.convert_to_tensor(x, dtype=self._dtype)
+
+    def _label(self, x):
+        if self._dtype in _NARROW:
+            x = ops.convert_to_tensor(x)
+            if not backend.is_float_dtype(_dtype_name(x.dtype)):
+                return x
+        return ops.convert_to_tensor(x, dtype=self._dtype)
+
+    def call(self, y_true, y_pred):
+        """Computes the unreduced loss.
+
+        Args:
+            y_true: Labels. A tensor has the rank of `y_pred` if that takes
+                no more than an axis of size 1 at the end.
+            y_pred: Predictions.
+
+        Returns:
+            A tensor of shape `(batch_size, ...)`.
+        """
+        raise NotImplementedError
+
+    def get_config(self):
+        return {"name": self.name, "reduction": self.reduction}
+
+    @classmethod
+    def from_config(cls, config):
+        return cls(**config)
+
+    def _obj_type(self):
+        return "Loss"
+
+
+# The name of a dtype is looked up several times in every step.
+_dtype_name = functools.lru_cache(maxsize=None)(backend.standardize_dtype)
+
+
+def _is_tensor_of(x, dtype):
+    """Whether converting `x` to a tensor would do nothing."""
+    return backend.is_tensor(x) and _dtype_name(x.dtype) == dtype
+
+
+def standardize_reduction(reduction):
+    """Returns `reduction` if there is one of that name.
+
+    Raises:
+        ValueError: If there is none.
+    """
+    if reduction not in _REDUCTIONS:
+        raise ValueError(
+            "Invalid value for argument `reduction`. "
+            f"Received: reduction={reduction!r}. Expected one of {_REDUCTIONS}."
+        )
+    return reduction
+
+
+def squeeze_or_expand_to_same_rank(x1, x2, expand_rank_1=True):
+    """Gives two tensors the same rank, if an axis of size 1 does it.
+
+    Args:
+        x1: A tensor.
+        x2: A tensor.
+        expand_rank_1: Whether a tensor of rank 1 gets an axis, rather than
+            the other one losing its last.
+
+    Returns:
+        The tuple `(x1, x2)`, with one of them changed if their ranks differ
+        by one and the last axis of the larger has size 1.
+    """
+    rank1, rank2 = len(x1.shape), len(x2.shape)
+    if rank1 == rank2 + 1 and x1.shape[-1] == 1:
+        if rank2 == 1 and expand_rank_1:
+            return x1, ops.expand_dims(x2, axis=-1)
+        return ops.squeeze(x1, axis=-1), x2
+    if rank2 == rank1 + 1 and x2.shape[-1] == 1:
+        x2, x1 = squeeze_or_expand_to_same_rank(x2, x1, expand_rank_1)
+    return x1, x2
+
+
+def _align_structures(y_true, y_pred):
+    labels, predictions = tree.flatten(y_true), tree.flatten(y_pred)
+    if len(labels) != len(predictions):
+        # Only the loss itself can know how they belong together.
+        return y_true, y_pred
+    pairs = [
+        squeeze_or_expand_to_same_rank(label, prediction)
+        for label, prediction in zip(labels, predictions)
+    ]
+    return (
+        tree.pack_sequence_as(y_true, [label for label, _ in pairs]),
+        tree.pack_sequence_as(y_pred, [prediction for _, prediction in pairs]),
+    )
+
+
+def _with_sample_axis(y_true, y_pred):
+    """Keeps a loss that averages over the last axis from losing the samples.
+
+    Predictions of shape `(batch_size,)` have no other axis than that of the
+    samples. It must outlive `call` for there to be something to weigh.
+    """
+    if tree.is_nested(y_true) or tree.is_nested(y_pred):
+        return y_true, y_pred
+    if len(y_true.shape) == len(y_pred.shape) == 1:
+        return ops.expand_dims(y_true, -1), ops.expand_dims(y_pred, -1)
+    return y_true, y_pred
+
+
+def _require_samples(y_pred):
+    shape = y_pred.shape
+    if len(shape) and shape[0] == 0:
+        raise ValueError(
+            f"A loss of no samples is not defined. Received: `y_pred` of shape "
+            f"{tuple(shape)}. Expected a batch size of at least 1."
+        )
+
+
+def _both(mask1, mask2):
+    if mask1 is None or mask2 is None:
+        return mask2 if mask1 is None else mask1
+    return ops.logical_and(mask1, mask2)
+
+
+def reduce_values(values, sample_weight=None, reduction="sum_over_batch_size"):
+    """Reduces values that are weighted already.
+
+    Args:
+        values: A tensor.
+        sample_weight: The weights that are in `values`, as far as
+            `"mean_with_sample_weight"` needs them.
+        reduction: The name of a reduction; see `Loss`.
+
+    Returns:
+        A scalar tensor; `values` if there is no reduction.
+    """
+    if reduction in (None, "none"):
+        return values
+    if reduction == "sum":
+        return ops.sum(values)
+    if len(values.shape) == 0:
+        mean = values
+    elif reduction == "mean_with_sample_weight" and sample_weight is not None:
+        weights = ops.broadcast_to(sample_weight, ops.shape(values))
+        weights = ops.cast(weights, values.dtype)
+        mean = ops.divide_no_nan(ops.sum(values), ops.sum(weights))
+    else:
+        mean = _mean(values)
+    return scale_loss_for_distribution(mean)
+
+
+def _mean(values):
+    """The mean; 0 where a replica gets no sample of a batch."""
+    if None not in tuple(values.shape):
+        # No such replica has a static shape, since it would need one of 0.
+        return ops.mean(values)
+    size = ops.cast(_size(values), values.dtype)
+    return ops.divide_no_nan(ops.sum(values), size)
+
+
+def _size(x):
+    """The number of entries, read at run time if need be."""
+    shape = ops.shape(x)
+    if all(isinstance(size, int) for size in shape):
+        return math.prod(shape)
+    return ops.prod(ops.convert_to_tensor(shape, dtype="int32"))
+
+
+def reduce_weighted_values(
+    values,
+    sample_weight=None,
+    mask=None,
+    reduction="sum_over_batch_size",
+    dtype=None,
+):
+    """Weighs, masks and reduces an unreduced loss.
+
+    Args:
+        values: The unreduced loss, of shape `(batch_size, ...)`, or a scalar
+            if the loss function has reduced it already.
+        sample_weight: See `Loss`.
+        mask: Like `sample_weight`, of bools; `False` leaves a value out. A
+            scalar has nothing that could be left out.
+        reduction: The name of a reduction; see `Loss`.
+        dtype: The dtype to compute in, or `None` for that of `values`.
+
+    Returns:
+        The reduced loss.
+    """
+    reduction = standardize_reduction(reduction)
+    if not _is_tensor_of(values, dtype):
+        values = ops.convert_to_tensor(values, dtype=dtype)
+    if len(values.shape) == 0:
+        mask = None
+    if sample_weight is None and mask is None:
+        return reduce_values(values, None, reduction)
+    if sample_weight is not None:
+        sample_weight = _align(sample_weight, values, "sample_weight")
+    if mask is not None:
+        mask = _align(mask, values, "mask", dtype="bool")
+    weight = apply_mask(sample_weight, mask, values.dtype, reduction)
+    return reduce_values(values * weight, weight, reduction)
+
+
+def _align(weight, values, what, dtype=None):
+    """Gives weights one axis for each of `values`, from the left.
+
+    Axes that are missing at the end get the size 1. All samples must be
+    there; within a sample, an axis may have the size 1.
+    """
+    weight = ops.convert_to_tensor(weight, dtype=dtype or values.dtype)
+    rank = len(values.shape)
+    while len(weight.shape) > max(rank, 1) and weight.shape[-1] == 1:
+        weight = ops.squeeze(weight, axis=-1)
+    if len(weight.shape) == 0:
+        return weight
+    fits = len(weight.shape) <= rank and all(
+        None in (mine, its) or mine == its or (axis > 0 and mine == 1)
+        for axis, (mine, its) in enumerate(zip(weight.shape, values.shape))
+    )
+    if not fits:
+        raise ValueError(
+            f"The shape of `{what}` doesn't fit the loss. "
+            f"Received: `{what}` of shape {tuple(weight.shape)} for a loss "
+            f"that, before its reduction, has the shape {tuple(values.shape)}. "
+            "Expected the same axes from the first on; axes at the end may be "
+            "left out."
+        )
+    return _expand_to_rank(weight, rank)
+
+
+def _expand_to_rank(x, rank):
+    while len(x.shape) < rank:
+        x = ops.expand_dims(x, axis=-1)
+    return x
+
+
+def apply_mask(sample_weight, mask, dtype, reduction):
+    """Puts a mask into sample weights, or makes weights of it.
+
+    Args:
+        sample_weight: Weights, or `None` for 1. Not changed.
+        mask: Bools, or `None` for no mask.
+        dtype: The dtype of the result.
+        reduction: If it divides by the number of values, the weights of those
+            that the mask leaves are made larger by as much as there are fewer
+            of them.
+
+    Returns:
+        The weights, with the axes of the one that has more.
+    """
+    if mask is None:
+        return sample_weight
+    kept = ops.cast(mask, dtype)
+    if reduction in ("mean", "sum_over_batch_size"):
+        # In float16, a count above 65504 would be infinite.
+        count = ops.sum(ops.cast(mask, "float32"))
+        total = ops.cast(_size(mask), "float32")
+        kept = kept * ops.cast(ops.divide_no_nan(total, count), dtype)
+    if sample_weight is None:
+        return kept
+    weight = ops.cast(sample_weight, dtype)
+    kept, weight = squeeze_or_expand_to_same_rank(kept, weight)
+    rank = max(len(weight.shape), len(kept.shape))
+    return _expand_to_rank(weight, rank) * _expand_to_rank(kept, rank)
+
+
+def _replicas():
+    """The number of replicas that a loss is computed on at the same time.
+
+    Only `tf.distribute` runs the loss once for each replica, on its share of
+    the batch, and adds up the gradients.
+    """
+    if backend.backend() != "tensorflow":
+        return 1
+    import tensorflow as tf
+
+    return tf.distribute.get_strategy().num_replicas_in_sync
+
+
+def scale_loss_for_distribution(value):
+    """Makes a mean over a replica's share one that adds up to the batch's."""
+    replicas = _replicas()
+    if replicas == 1:
+        return value
+    return ops.multiply(value, ops.cast(1.0 / replicas, value.dtype))
+
+
+def unscale_loss_for_distribution(value):
+    """Undoes `scale_loss_for_distribution`."""
+    replicas = _replicas()
+    if replicas == 1:
+        return value
+    return ops.multiply(value, ops.cast(replicas, value.dtype))

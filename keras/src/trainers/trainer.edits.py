@@ -1,0 +1,151 @@
+"""Edits to `trainer.py` of Keras 3.15.1; no whole module, see `edits.py`.
+
+Compiling again forgets what was compiled before, `evaluate`'s list and
+`metrics_names` agree, and no step is made of no samples.
+"""
+
+import warnings
+
+from keras.src import backend
+from keras.src import metrics as metrics_module
+from keras.src import optimizers
+from keras.src.optimizers.loss_scale_optimizer import LossScaleOptimizer
+from keras.src.saving import serialization_lib
+from keras.src.trainers.compile_utils import CompileLoss
+from keras.src.trainers.compile_utils import CompileMetrics
+from keras.src.trainers.data_adapters import data_adapter_utils
+from keras.src.utils import traceback_utils
+from keras.src.utils import tracking
+
+
+class Trainer:
+    # replaces 98ee80c63ae7: losses and metrics of an earlier `compile` stayed
+    # in use, and the total was summed up in `floatx`.
+    @traceback_utils.filter_traceback
+    @tracking.no_automatic_dependency_tracking
+    def compile(
+        self,
+        optimizer="rmsprop",
+        loss=None,
+        loss_weights=None,
+        metrics=None,
+        weighted_metrics=None,
+        run_eagerly=False,
+        steps_per_execution=1,
+        jit_compile="auto",
+        auto_scale_loss=True,
+    ):
+        if jit_compile == "auto":
+            jit_compile = not run_eagerly and self._resolve_auto_jit_compile()
+        elif jit_compile and run_eagerly:
+            warnings.warn(
+                "`jit_compile=True` has no effect with `run_eagerly=True`.",
+                stacklevel=2,
+            )
+            jit_compile = False
+
+        # What may be refused comes before any change to the model.
+        output_names = getattr(self, "output_names", None)
+        compile_loss = compile_metrics = None
+        if loss is not None:
+            compile_loss = CompileLoss(
+                loss, loss_weights, output_names=output_names
+            )
+        if not (metrics is None and weighted_metrics is None):
+            compile_metrics = CompileMetrics(
+                metrics, weighted_metrics, output_names=output_names
+            )
+            compile_metrics.take_labels_as(compile_loss)
+        optimizer = optimizers.get(optimizer)
+
+        self._compile_config = serialization_lib.SerializableDict(
+            optimizer=optimizer,
+            loss=loss,
+            loss_weights=loss_weights,
+            metrics=metrics,
+            weighted_metrics=weighted_metrics,
+            run_eagerly=run_eagerly,
+            steps_per_execution=steps_per_execution,
+            jit_compile=jit_compile,
+        )
+        self.loss = loss
+        self._compile_loss = compile_loss
+        self._compile_metrics = compile_metrics
+        # 600 batches in bfloat16 would saturate.
+        wide = "float64" if backend.floatx() == "float64" else "float32"
+        self._loss_tracker = metrics_module.Mean(name="loss", dtype=wide)
+        self.train_function = None
+        self.test_function = None
+        self.predict_function = None
+
+        is_mixed = self.dtype_policy.name == "mixed_float16"
+        if is_mixed and auto_scale_loss and optimizer:
+            if not isinstance(optimizer, LossScaleOptimizer):
+                optimizer = LossScaleOptimizer(
+                    optimizer, name="loss_scale_optimizer"
+                )
+        self.optimizer = optimizer
+        self.run_eagerly = run_eagerly
+        self.jit_compile = jit_compile
+        self.steps_per_execution = steps_per_execution
+        self.stop_training = False
+        self._compiled_trainable_state = {
+            layer: layer.trainable for layer in self._flatten_layers()
+        }
+        self.compiled = True
+
+    # replaces 7dfdebacbcba: it named `compile_metrics` instead of the metrics,
+    # in another order than that of `evaluate`.
+    @property
+    def metrics_names(self):
+        """The names of what `evaluate` returns as a list, in its order.
+
+        That is the order of Keras 2: the total, the losses of the outputs, the
+        metrics of `compile`, and all other metrics. The metrics of `compile`
+        are known from the first batch on.
+        """
+        losses = self._compile_loss.metrics if self._compile_loss else []
+
+        def rank(metric):
+            if metric is self._loss_tracker:
+                return 0
+            if metric in losses:
+                return 1
+            return 2 if isinstance(metric, CompileMetrics) else 3
+
+        names = []
+        for metric in sorted(self.metrics, key=rank):
+            if isinstance(metric, CompileMetrics):
+                names += metric.named_metrics
+                continue
+            # Only the result tells the names of a metric that has several.
+            result = metric.result() if rank(metric) == 3 else None
+            names += result if isinstance(result, dict) else [metric.name]
+        return list(dict.fromkeys(names))
+
+    # replaces 2aac7b77fcf3: it looked for metrics under names that are not the
+    # logged ones, so that values came in alphabetical order.
+    def _flatten_metrics_in_order(self, logs):
+        """The values of `logs` as a list, or the value if there is one.
+
+        They come in the order of `metrics_names`. What a custom step logs
+        under other names follows, sorted by name.
+        """
+        names = [name for name in self.metrics_names if name in logs]
+        names += sorted(set(logs).difference(names))
+        values = [logs[name] for name in names]
+        return values[0] if len(values) == 1 else values
+
+    # replaces 13153b89c765: the loss of no samples was NaN, and was trained on.
+    def _compute_loss(
+        self, x=None, y=None, y_pred=None, sample_weight=None, training=True
+    ):
+        """Calls `compute_loss`, which may be an override of the user's.
+
+        Before Keras 3.3, overrides had no `training` argument.
+        """
+        data_adapter_utils.require_samples(x)
+        arguments = {}
+        if self._compute_loss_has_training_arg:
+            arguments["training"] = training
+        return self.compute_loss(x, y, y_pred, sample_weight, **arguments)
