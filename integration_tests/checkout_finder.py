@@ -1,0 +1,75 @@
+"""Makes `import keras` give the base release with the checkout's modules.
+
+    python integration_tests/checkout_finder.py [--stock] SCRIPT [ARGUMENT ...]
+
+runs a script that way; conftest.py does it for pytest. Which Keras is
+installed, if any, does not matter. Imports no Keras itself.
+"""
+
+import importlib.abc
+import importlib.util
+import pathlib
+import runpy
+import sys
+
+ROOT = pathlib.Path(__file__).resolve().parent.parent
+if str(ROOT) not in sys.path:
+    # Last: nothing of the checkout shall hide a package of the same name.
+    sys.path.append(str(ROOT))
+
+import pip_build  # noqa: E402
+
+
+def our_files():
+    """What the wheel would not have from the base, as `{path: file}`."""
+    return pip_build.overlay() | pip_build.edited_files()
+
+
+class CheckoutFinder(importlib.abc.MetaPathFinder):
+    """Serves the modules that the wheel would have laid over the base."""
+
+    def __init__(self):
+        self.files = {
+            path.removesuffix(".py").replace("/", "."): file
+            for path, file in our_files().items()
+        }
+
+    def find_spec(self, fullname, path=None, target=None):
+        if fullname not in self.files:
+            return None
+        return importlib.util.spec_from_file_location(
+            fullname, self.files[fullname]
+        )
+
+
+def install(stock=False):
+    """Sets up imports in this process, before Keras is first imported."""
+    if "keras" in sys.modules:
+        raise RuntimeError(
+            "Keras is imported already: install the finder first."
+        )
+    sys.path.insert(0, str(pip_build.unpacked_base()))
+    if not stock:
+        sys.meta_path.insert(0, CheckoutFinder())
+
+
+def file_under_test(module, stock=False):
+    """The file that `import module` will run, found without importing it."""
+    path = module.replace(".", "/") + ".py"
+    ours = {} if stock else our_files()
+    return ours.get(path, pip_build.unpacked_base() / path)
+
+
+def main(arguments):
+    stock = arguments[:1] == ["--stock"]
+    sys.argv = arguments[stock:]
+    if not sys.argv:
+        sys.exit(__doc__)
+    with pip_build.one_line_errors():
+        install(stock)
+    sys.path[0:0] = [str(pathlib.Path(sys.argv[0]).resolve().parent)]
+    runpy.run_path(sys.argv[0], run_name="__main__")
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])
