@@ -1,0 +1,330 @@
+"""The wheel, and what pip_build.py does when something is not as it should be.
+
+Runs pip_build.py in a copy of the checkout, without a package index.
+"""
+
+import base64
+import csv
+import hashlib
+import os
+import shutil
+import subprocess
+import sys
+import zipfile
+
+import pytest
+
+import pip_build
+
+INFO = f"keras-{pip_build.version()}.dist-info"
+BASE_INFO = f"keras-{pip_build.locked_base()[0]}.dist-info"
+
+
+def copy_checkout(folder):
+    """A copy of what the wheel is made of, without anything built."""
+    folder.mkdir()
+    for name in (
+        "pip_build.py",
+        "edits.py",
+        "requirements.txt",
+        "requirements-base.txt",
+    ):
+        shutil.copy(pip_build.ROOT / name, folder)
+    ignored = shutil.ignore_patterns("__pycache__")
+    shutil.copytree(pip_build.ROOT / "keras", folder / "keras", ignore=ignored)
+    (folder / "keras/src/trainers/an_extra_test.py").touch()
+    tools = pip_build.BUILD / "tools"
+    if tools.is_dir():
+        shutil.copytree(tools, folder / "build" / "tools")
+    return folder
+
+
+def run_build(checkout, *arguments, **variables):
+    """Runs pip_build.py with no package index in reach."""
+    environment = {
+        **os.environ,
+        "PIP_CONFIG_FILE": os.devnull,
+        "PIP_NO_INDEX": "1",
+        "PIP_FIND_LINKS": "",
+        **variables,
+    }
+    return subprocess.run(
+        [sys.executable, "pip_build.py", *map(str, arguments)],
+        cwd=checkout,
+        env=environment,
+        capture_output=True,
+        text=True,
+    )
+
+
+def assert_refused(checkout, result, *words):
+    """One line that has all `words`, and nothing left behind."""
+    assert result.returncode == 1, result
+    (line,) = result.stderr.splitlines()
+    for word in words:
+        assert str(word) in line
+    assert not list(checkout.glob("dist/*"))
+    assert not list(checkout.glob("build/tmp-*"))
+
+
+@pytest.fixture(scope="module")
+def base():
+    return pip_build.base_wheel()
+
+
+@pytest.fixture(scope="module")
+def wheel(base, tmp_path_factory):
+    checkout = copy_checkout(tmp_path_factory.mktemp("built") / "checkout")
+    result = run_build(checkout, "--base-wheel", base)
+    assert result.returncode == 0, result.stderr
+    (path,) = checkout.glob("dist/*")
+    assert result.stdout.splitlines()[-1] == str(path)
+    return path
+
+
+@pytest.fixture
+def checkout(tmp_path):
+    return copy_checkout(tmp_path / "checkout")
+
+
+@pytest.fixture
+def other_base(base, tmp_path):
+    """The base wheel, changed in a way that only its hash shows."""
+    path = tmp_path / "other" / base.name
+    path.parent.mkdir()
+    shutil.copyfile(base, path)
+    with zipfile.ZipFile(path, "a") as archive:
+        archive.comment = b"changed"
+    return path
+
+
+def contents(path):
+    with zipfile.ZipFile(path) as archive:
+        return {name: archive.read(name) for name in archive.namelist()}
+
+
+def test_version(wheel):
+    files = contents(wheel)
+    version = pip_build.version()
+    assert version == "3.15.1+rawloss.1"
+    assert wheel.name == f"keras-{version}-py3-none-any.whl"
+    assert f'"{version}"' in files["keras/src/version.py"].decode()
+    metadata = files[f"{INFO}/METADATA"].decode()
+    assert f"\nVersion: {version}\n" in metadata
+    assert not [name for name in files if name.startswith(BASE_INFO)]
+
+
+def test_record_lists_every_file_with_its_hash(wheel):
+    files = contents(wheel)
+    rows = list(csv.reader(files[f"{INFO}/RECORD"].decode().splitlines()))
+    assert sorted(row[0] for row in rows) == sorted(files)
+    for name, digest, size in rows:
+        if name != f"{INFO}/RECORD":
+            found = hashlib.sha256(files[name]).digest()
+            found = base64.urlsafe_b64encode(found).decode().rstrip("=")
+            assert (digest, size) == (f"sha256={found}", str(len(files[name])))
+
+
+def test_licence_and_notice(wheel, base):
+    files = contents(wheel)
+    licence = files[f"{INFO}/licenses/LICENSE"]
+    assert licence == contents(base)[f"{BASE_INFO}/licenses/LICENSE"]
+    notice = files[f"{INFO}/licenses/NOTICE"].decode()
+    for path in (*pip_build.overlay(), *pip_build.edit_files()):
+        assert path in notice
+    edited = "keras/src/trainers/trainer.py (Trainer.compile)"
+    assert f"\nedited: {edited}\n" in notice
+    assert pip_build.locked_base()[1] in notice
+    metadata = files[f"{INFO}/METADATA"].decode()
+    for name in ("LICENSE", "NOTICE"):
+        assert f"\nLicense-File: {name}\n" in metadata
+
+
+def test_only_our_modules_differ_from_the_base(wheel, base):
+    ours = pip_build.overlay() | pip_build.edited_files()
+    new, old = (
+        {
+            name: text
+            for name, text in contents(path).items()
+            if ".dist-info/" not in name
+        }
+        for path in (wheel, base)
+    )
+    assert set(new) == set(old) | set(ours)
+    changed = {name for name in new if new[name] != old.get(name)}
+    assert changed == {*ours, "keras/src/version.py"}
+    for name, file in ours.items():
+        assert new[name] == file.read_bytes()
+    assert not [name for name in ours if name.endswith("_test.py")]
+
+
+def test_same_bytes_again(wheel, base, checkout):
+    previous = os.umask(0o077)
+    try:
+        result = run_build(
+            checkout,
+            "--base-wheel",
+            base,
+            TZ="Asia/Kolkata",
+            SOURCE_DATE_EPOCH="1000000000",
+            PYTHONHASHSEED="7",
+        )
+    finally:
+        os.umask(previous)
+    assert result.returncode == 0, result.stderr
+    assert (checkout / "dist" / wheel.name).read_bytes() == wheel.read_bytes()
+
+
+def test_base_wheel_is_kept_for_the_next_time(base, checkout):
+    assert run_build(checkout, "--base-wheel", base).returncode == 0
+    assert run_build(checkout).returncode == 0
+
+
+def test_wrong_hash(checkout, other_base):
+    result = run_build(checkout, "--base-wheel", other_base)
+    hashes = pip_build.sha256_of(other_base), pip_build.locked_base()[1]
+    assert_refused(checkout, result, *hashes)
+
+
+def test_wrong_hash_from_the_index(checkout, other_base):
+    result = run_build(checkout, PIP_FIND_LINKS=str(other_base.parent))
+    hashes = pip_build.sha256_of(other_base), pip_build.locked_base()[1]
+    assert_refused(checkout, result, *hashes)
+
+
+def test_other_version(checkout, tmp_path):
+    path = tmp_path / "keras-3.14.0-py3-none-any.whl"
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr(
+            "keras-3.14.0.dist-info/METADATA",
+            "Metadata-Version: 2.4\nName: keras\nVersion: 3.14.0\n",
+        )
+    result = run_build(checkout, "--base-wheel", path)
+    assert_refused(
+        checkout, result, "3.14.0", pip_build.locked_base()[0], "give"
+    )
+
+
+@pytest.mark.parametrize("kind", ["text", "zip", "folder", "missing"])
+def test_not_a_wheel(checkout, tmp_path, kind):
+    path = tmp_path / "keras-3.15.1-py3-none-any.whl"
+    if kind == "text":
+        path.write_text("no wheel")
+    elif kind == "zip":
+        zipfile.ZipFile(path, "w").close()
+    elif kind == "folder":
+        path.mkdir()
+    result = run_build(checkout, "--base-wheel", path)
+    assert_refused(checkout, result, path, "give")
+
+
+def test_missing_index(checkout):
+    result = run_build(checkout)
+    assert_refused(checkout, result, "index", "--base-wheel FILE")
+
+
+@pytest.mark.parametrize("name", ["dist", "build"])
+def test_folder_that_cannot_be_written(base, checkout, name):
+    # A file in its place: root can write to every folder.
+    shutil.rmtree(checkout / name, ignore_errors=True)
+    (checkout / name).touch()
+    result = run_build(checkout, "--base-wheel", base)
+    assert_refused(checkout, result, checkout / name, "writable")
+
+
+def test_package_in_the_overlay(base, checkout):
+    (checkout / "keras/src/__init__.py").touch()
+    result = run_build(checkout, "--base-wheel", base)
+    assert_refused(checkout, result, "keras/src/__init__.py", "remove")
+
+
+@pytest.fixture(scope="module")
+def environment(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("environment")
+    subprocess.run([sys.executable, "-m", "venv", folder], check=True)
+    return folder
+
+
+def install(wheel, environment):
+    # Without what Keras needs: there is no package index here.
+    pip_build.install(
+        wheel, pip_build.python_in(environment), ["--no-deps", "--no-compile"]
+    )
+
+
+def uninstall(environment):
+    status, lines = pip_build.run_pip(
+        pip_build.python_in(environment), "uninstall", "--yes", "keras"
+    )
+    assert status == 0, lines
+
+
+def everything_in(environment):
+    return {
+        path
+        for path in environment.rglob("*")
+        if "__pycache__" not in path.parts
+    }
+
+
+def test_install_and_uninstall(wheel, environment):
+    before = everything_in(environment)
+    python = pip_build.python_in(environment)
+    installed = (pip_build.version(), pip_build.sha256_of(wheel))
+    install(wheel, environment)
+    assert pip_build.installed_keras(python) == installed
+    # An older build would have the same version, and other files.
+    name = "keras/src/trainers/compile_utils.py"
+    (module,) = environment.rglob(name)
+    module.write_text("older")
+    install(wheel, environment)
+    assert module.read_bytes() == contents(wheel)[name]
+    uninstall(environment)
+    assert everything_in(environment) == before
+
+
+def test_install_over_stock(wheel, base, environment):
+    before = everything_in(environment)
+    python = pip_build.python_in(environment)
+    install(base, environment)
+    assert pip_build.installed_keras(python)[0] == pip_build.locked_base()[0]
+    install(wheel, environment)
+    assert pip_build.installed_keras(python)[0] == pip_build.version()
+    uninstall(environment)
+    assert everything_in(environment) == before
+
+
+def test_environment_that_cannot_be_written(base, checkout, tmp_path):
+    folder = tmp_path / "environment"
+    subprocess.run(
+        [sys.executable, "-m", "venv", "--without-pip", folder], check=True
+    )
+    (site_packages,) = folder.rglob("site-packages")
+    site_packages.rmdir()
+    site_packages.touch()
+    result = run_build(
+        checkout,
+        "--base-wheel",
+        base,
+        "--install",
+        VIRTUAL_ENV=str(folder),
+    )
+    assert result.returncode == 1
+    (line,) = result.stderr.splitlines()
+    assert str(site_packages) in line
+    assert "activate" in line
+
+
+def test_install_without_an_index(base, checkout, environment):
+    before = everything_in(environment)
+    result = run_build(
+        checkout,
+        "--base-wheel",
+        base,
+        "--install",
+        VIRTUAL_ENV=str(environment),
+    )
+    assert result.returncode == 1
+    (line,) = result.stderr.splitlines()
+    assert "index" in line
+    assert everything_in(environment) == before

@@ -1,0 +1,602 @@
+#!/usr/bin/env python3
+"""Builds the fork's wheel: upstream's wheel with our modules laid over it.
+
+    python3 pip_build.py                      build dist/keras-*.whl
+    python3 pip_build.py --install            ... and install it
+
+Only the standard library and pip are needed. The last line on stdout is the
+wheel's path; whatever goes wrong ends in one line on stderr and status 1.
+"""
+
+import sys
+
+if sys.version_info < (3, 11):
+    sys.exit("error: Python 3.11 or newer is needed: run this with one.")
+
+import argparse
+import contextlib
+import hashlib
+import importlib.util
+import json
+import os
+import pathlib
+import re
+import shutil
+import subprocess
+import tempfile
+import zipfile
+
+import edits
+
+ROOT = pathlib.Path(__file__).resolve().parent
+BUILD = ROOT / "build"
+DIST = ROOT / "dist"
+PINS = ROOT / "requirements.txt"
+LOCKED_BASE = ROOT / "requirements-base.txt"
+LOCAL_VERSION = "rawloss.1"
+BACKENDS = ("tensorflow", "jax", "torch")
+
+# Written into every entry of the wheel, so that the same commit always gives
+# the same bytes. The day of the base release.
+EPOCH = 1777852800
+
+
+class BuildError(Exception):
+    """Something that the user can act on; its text is the line to show."""
+
+
+def locked_base():
+    """The version and the sha256 of the base wheel, from the locked file."""
+    found = re.search(
+        r"^keras==(\S+)[\s\\]+--hash=sha256:([0-9a-f]{64})\s*$",
+        LOCKED_BASE.read_text(encoding="utf-8"),
+        re.MULTILINE,
+    )
+    if not found:
+        raise BuildError(
+            f"{LOCKED_BASE} names no 'keras==VERSION --hash=sha256:HASH': "
+            "restore it with 'git checkout requirements-base.txt'."
+        )
+    return found.groups()
+
+
+def version():
+    """The version of the fork."""
+    return f"{locked_base()[0]}+{LOCAL_VERSION}"
+
+
+def wheel_path():
+    """Where the built wheel lies."""
+    return DIST / f"keras-{version()}-py3-none-any.whl"
+
+
+def sha256_of(path):
+    return hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+def check_base_wheel(path):
+    """Refuses a file that is not the locked base wheel."""
+    wanted_version, wanted_hash = locked_base()
+    try:
+        with zipfile.ZipFile(path) as archive:
+            (metadata,) = [
+                archive.read(name).decode()
+                for name in archive.namelist()
+                if re.fullmatch(r"[^/]+\.dist-info/METADATA", name)
+            ]
+        name, found_version = (
+            re.search(rf"^{field}: (.+)$", metadata, re.MULTILINE)[1].strip()
+            for field in ("Name", "Version")
+        )
+    except OSError as error:
+        raise BuildError(
+            f"cannot read {path} ({error.strerror or error}): give a base "
+            "wheel that can be read."
+        ) from error
+    except (zipfile.BadZipFile, ValueError, TypeError, EOFError) as error:
+        raise BuildError(
+            f"{path} is no wheel: give the wheel of keras=={wanted_version}."
+        ) from error
+    if (name, found_version) != ("keras", wanted_version):
+        raise BuildError(
+            f"{path} is {name} {found_version}, but this fork is laid over "
+            f"keras {wanted_version}: give that release's wheel."
+        )
+    found_hash = sha256_of(path)
+    if found_hash != wanted_hash:
+        raise BuildError(
+            f"{path} has sha256 {found_hash}, but {LOCKED_BASE.name} asks for "
+            f"{wanted_hash}: get the wheel again from a source you trust."
+        )
+
+
+def base_wheel(given=None):
+    """The verified base wheel: the cached one, or fetched (or given) now."""
+    base_version, base_hash = locked_base()
+    cached = (
+        BUILD
+        / "base"
+        / base_hash[:16]
+        / f"keras-{base_version}-py3-none-any.whl"
+    )
+    if given is not None:
+        check_base_wheel(given)
+    elif cached.is_file() and sha256_of(cached) == base_hash:
+        return cached
+    with scratch_folder() as folder:
+        if given is not None:
+            fetched = shutil.copyfile(given, folder / cached.name)
+        else:
+            fetched = download_base(folder)
+        check_base_wheel(fetched)
+        cached.parent.mkdir(parents=True, exist_ok=True)
+        os.replace(fetched, cached)
+    return cached
+
+
+def unpacked_base(given=None):
+    """A folder with the base wheel unpacked, to put into `sys.path`."""
+    wheel = base_wheel(given)
+    folder = wheel.parent / "unpacked"
+    if not folder.is_dir():
+        with scratch_folder() as scratch:
+            unpack(wheel, scratch / "unpacked")
+            move_folder(scratch / "unpacked", folder)
+    return folder
+
+
+def move_folder(source, target):
+    """Puts a folder into its place, all of it at once."""
+    try:
+        os.rename(source, target)
+    except OSError:
+        # Another process may have been faster.
+        if not target.is_dir():
+            raise
+
+
+def download_base(folder):
+    """Lets pip fetch the base wheel, its hash locked, into `folder`."""
+    base_version, base_hash = locked_base()
+    say(f"Fetching keras {base_version} ...")
+    status, lines = run_pip(
+        sys.executable,
+        "download",
+        "--no-deps",
+        "--only-binary=:all:",
+        f"--dest={folder}",
+        f"--requirement={LOCKED_BASE}",
+    )
+    found_hash = re.search(r"Got\s+([0-9a-f]{64})", "\n".join(lines))
+    if found_hash:
+        raise BuildError(
+            f"the package index gives keras {base_version} with sha256 "
+            f"{found_hash[1]}, but {LOCKED_BASE.name} asks for {base_hash}: "
+            "check the index that pip is set up for."
+        )
+    wheels = list(folder.glob("*.whl"))
+    if status or not wheels:
+        raise BuildError(
+            f"pip cannot get keras=={base_version} ({last_word(lines)}): "
+            "check the network and pip's index settings, or give the wheel "
+            "with --base-wheel FILE."
+        )
+    return wheels[0]
+
+
+def unpack(wheel, folder):
+    """Unpacks a wheel, every file with the same mode on every machine."""
+    with zipfile.ZipFile(wheel) as archive:
+        archive.extractall(folder)
+
+
+def overlay():
+    """Our modules, as `{path in the wheel: file in the checkout}`."""
+    files = {}
+    for file in sorted((ROOT / "keras").rglob("*.py")):
+        if file.name.endswith(("_test.py", edits.SUFFIX)):
+            continue
+        if file.name == "__init__.py":
+            raise BuildError(
+                f"{file} would replace a whole package: lay single modules "
+                "over the base, and remove this file."
+            )
+        files[file.relative_to(ROOT).as_posix()] = file
+    return files
+
+
+def edit_files():
+    """Our edits, as `{path in the wheel: edit file in the checkout}`."""
+    files = {}
+    for file in sorted((ROOT / "keras").rglob(f"*{edits.SUFFIX}")):
+        module = file.with_name(file.name.replace(edits.SUFFIX, ".py"))
+        if module.exists():
+            raise BuildError(
+                f"{module} replaces the module that {file} edits: remove one."
+            )
+        files[module.relative_to(ROOT).as_posix()] = file
+    return files
+
+
+def edited(tree, path, file):
+    """A module of the base in `tree`, edited.
+
+    Returns its source and the names of the definitions that are not the
+    base's.
+    """
+    name = file.relative_to(ROOT).as_posix()
+    edit_source = file.read_text(encoding="utf-8")
+    try:
+        base = (tree / path).read_bytes().decode()
+        names = [edit.definition.name for edit in edits.read(edit_source, name)]
+        return edits.apply(base, edit_source, name), names
+    except FileNotFoundError as error:
+        raise BuildError(f"{name}: the base has no {path}.") from error
+    except edits.EditError as error:
+        raise BuildError(str(error)) from error
+
+
+def edited_files():
+    """The edited modules, as `{path in the wheel: file below build/}`.
+
+    Files of their own, so that tracebacks show the right lines.
+    """
+    files = edit_files()
+    state = hashlib.sha256(locked_base()[1].encode())
+    for file in (pathlib.Path(edits.__file__), *files.values()):
+        state.update(f"{file.relative_to(ROOT)} {sha256_of(file)}".encode())
+    folder = BUILD / "edited" / state.hexdigest()[:16]
+    if not folder.is_dir():
+        base = unpacked_base()
+        with scratch_folder() as scratch:
+            for path, file in files.items():
+                target = scratch / folder.name / path
+                target.parent.mkdir(parents=True, exist_ok=True)
+                target.write_bytes(edited(base, path, file)[0].encode())
+            folder.parent.mkdir(parents=True, exist_ok=True)
+            move_folder(scratch / folder.name, folder)
+    return {path: folder / path for path in files}
+
+
+def lay_over(tree):
+    """Makes the unpacked base wheel in `tree` ours.
+
+    The one place that changes a file of upstream's package. Returns what it
+    did, as lines for the NOTICE.
+    """
+    done = []
+    for path, file in overlay().items():
+        target = tree / path
+        done.append(f"{'replaced' if target.exists() else 'added'}: {path}")
+        target.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(file, target)
+    for path, file in edit_files().items():
+        source, names = edited(tree, path, file)
+        (tree / path).write_bytes(source.encode())
+        done += [f"edited: {path} ({name})" for name in names]
+    path = "keras/src/version.py"
+    edit(
+        tree / path,
+        f'__version__ = "{locked_base()[0]}"',
+        f'__version__ = "{version()}"',
+    )
+    done.append(f"edited: {path} (the version)")
+    return done
+
+
+def edit(file, old, new):
+    """Replaces a text that occurs exactly once in `file`."""
+    text = file.read_bytes().decode()
+    if text.count(old) != 1:
+        raise BuildError(
+            f"{file.name} of the base has {old!r} {text.count(old)} times "
+            "instead of once: adapt lay_over() in pip_build.py to the base."
+        )
+    file.write_bytes(text.replace(old, new).encode())
+
+
+def relabel(tree, done):
+    """Gives the wheel our version and the notice of what was changed."""
+    base_version = locked_base()[0]
+    info = tree / f"keras-{version()}.dist-info"
+    (tree / f"keras-{base_version}.dist-info").rename(info)
+    edit(
+        info / "METADATA",
+        f"\nVersion: {base_version}\n",
+        f"\nVersion: {version()}\n",
+    )
+    edit(
+        info / "METADATA",
+        "\nLicense-File: LICENSE\n",
+        "\nLicense-File: LICENSE\nLicense-File: NOTICE\n",
+    )
+    notice = [
+        f"This is Keras {version()}, a changed copy of Keras {base_version}.",
+        "",
+        "Keras is the work of its authors, under the Apache License 2.0; see",
+        "LICENSE beside this file. This copy is not made or endorsed by them.",
+        "Its losses are recorded before loss weights are applied.",
+        "",
+        f"It was made from the wheel keras=={base_version} with the sha256",
+        f"{locked_base()[1]}",
+        "These files were changed, under the same licence; all others are as",
+        "they were:",
+        "",
+        *done,
+        "",
+    ]
+    (info / "licenses" / "NOTICE").write_bytes("\n".join(notice).encode())
+
+
+def wheel_tool():
+    """Environment variables with which `python -m wheel` works."""
+    environment = {**os.environ, "SOURCE_DATE_EPOCH": str(EPOCH)}
+    if importlib.util.find_spec("wheel") is None:
+        tools = BUILD / "tools"
+        if not tools.is_dir():
+            say("Fetching the wheel tool ...")
+            with scratch_folder() as folder:
+                status, lines = run_pip(
+                    sys.executable,
+                    "install",
+                    f"--target={folder / 'tools'}",
+                    f"--constraint={PINS}",
+                    "wheel",
+                )
+                if status:
+                    raise BuildError(
+                        f"pip cannot get the wheel tool ({last_word(lines)}): "
+                        "check the network and pip's index settings, or "
+                        "install the package 'wheel' for this Python."
+                    )
+                os.rename(folder / "tools", tools)
+        paths = [str(tools), os.environ.get("PYTHONPATH")]
+        environment["PYTHONPATH"] = os.pathsep.join(filter(None, paths))
+    return environment
+
+
+def build(given=None):
+    """Builds the wheel into `dist/` and returns its path."""
+    base = base_wheel(given)
+    say(f"Laying {len(overlay())} modules over {base.name} ...")
+    with scratch_folder() as folder:
+        tree = folder / "tree"
+        unpack(base, tree)
+        relabel(tree, lay_over(tree))
+        for path in tree.rglob("*"):
+            path.chmod(0o755 if path.is_dir() else 0o644)
+        packed = subprocess.run(
+            [sys.executable, "-m", "wheel", "pack", tree, "-d", folder],
+            env=wheel_tool(),
+            capture_output=True,
+            text=True,
+        )
+        built = folder / wheel_path().name
+        if packed.returncode or not built.is_file():
+            raise BuildError(
+                f"'wheel pack' failed ({last_word(packed.stderr.splitlines())})"
+                f": remove {BUILD / 'tools'} and try again."
+            )
+        DIST.mkdir(exist_ok=True)
+        # A name that pip does not take for a wheel until all of it is there.
+        part = DIST / f"{built.name}.{os.getpid()}.part"
+        try:
+            shutil.copyfile(built, part)
+            os.replace(part, wheel_path())
+        finally:
+            part.unlink(missing_ok=True)
+    return wheel_path()
+
+
+def python_in(environment):
+    """The interpreter of a virtual (or conda) environment."""
+    if os.name == "nt":
+        places = ("Scripts/python.exe", "python.exe")
+    else:
+        places = ("bin/python",)
+    for place in places:
+        if (environment / place).is_file():
+            return str(environment / place)
+    raise BuildError(
+        f"{environment} holds no Python: activate another environment, or "
+        "none to have .venv made."
+    )
+
+
+def target_python():
+    """The interpreter to install for: the active environment's or .venv's."""
+    if os.environ.get("VIRTUAL_ENV"):
+        return python_in(pathlib.Path(os.environ["VIRTUAL_ENV"]))
+    if sys.prefix != sys.base_prefix:
+        return sys.executable
+    if os.environ.get("CONDA_PREFIX"):
+        return python_in(pathlib.Path(os.environ["CONDA_PREFIX"]))
+    folder = ROOT / ".venv"
+    # Made last by venv, so it tells a whole environment from a half-made one.
+    with contextlib.suppress(BuildError):
+        if run_pip(python_in(folder), "--version")[0] == 0:
+            return python_in(folder)
+    say(f"Making the environment {folder} ...")
+    made = subprocess.run(
+        [sys.executable, "-m", "venv", "--clear", folder],
+        capture_output=True,
+        text=True,
+    )
+    if made.returncode:
+        shutil.rmtree(folder, ignore_errors=True)
+        lines = [*made.stdout.splitlines(), *made.stderr.splitlines()]
+        raise BuildError(
+            f"cannot make {folder} ({last_word(lines)}): make it writable, "
+            "install Python's venv module, or activate an environment."
+        )
+    return python_in(folder)
+
+
+def ask(python, code):
+    """Runs `code` in another interpreter; what it prints, read as JSON."""
+    answer = subprocess.run(
+        [python, "-I", "-c", code], capture_output=True, text=True
+    )
+    if answer.returncode:
+        raise BuildError(
+            f"{python} does not work ({last_word(answer.stderr.splitlines())})"
+            ": activate another environment, or none to have .venv made."
+        )
+    return json.loads(answer.stdout)
+
+
+def installed_keras(python):
+    """`(version, sha256 of its wheel)` of the Keras in an environment."""
+    code = """if True:
+        import importlib.metadata, json
+        try:
+            keras = importlib.metadata.distribution("keras")
+            origin = json.loads(keras.read_text("direct_url.json") or "{}")
+            sha = origin.get("archive_info", {}).get("hash", "")
+            print(json.dumps([keras.version, sha.removeprefix("sha256=")]))
+        except importlib.metadata.PackageNotFoundError:
+            print("[null, null]")
+        """
+    return tuple(ask(python, code))
+
+
+def check_writable(python):
+    """Refuses an environment that pip could not write, or only half of it."""
+    folders = ask(
+        python,
+        "import json, sysconfig as s; print(json.dumps(sorted({s.get_path(k) "
+        "for k in ('purelib', 'platlib', 'scripts')})))",
+    )
+    for folder in map(pathlib.Path, folders):
+        for place in (folder, folder / "keras"):
+            if place == folder or place.is_dir():
+                try:
+                    tempfile.TemporaryFile(dir=place).close()
+                except OSError as error:
+                    raise BuildError(
+                        f"cannot write to {place} ({error.strerror or error})"
+                        ": activate an environment of your own, or none to "
+                        "have .venv made."
+                    ) from error
+
+
+def install(wheel, python, requirements):
+    """Installs our wheel and pip `requirements`, pinned, for `python`."""
+    check_writable(python)
+    same_version = installed_keras(python)[0] == version()
+    say(f"Installing for {python} (minutes if it has no backend yet) ...")
+    steps = [[str(wheel), *requirements]]
+    if same_version:
+        # pip leaves an older build alone that has the same version.
+        steps.append(["--force-reinstall", "--no-deps", str(wheel)])
+    for step in steps:
+        status, lines = run_pip(
+            python, "install", f"--constraint={PINS}", *step
+        )
+        if status:
+            raise BuildError(
+                f"pip cannot install into that environment "
+                f"({last_word(lines)}): check the network, pip's index "
+                "settings and the free disk space, then run this again."
+            )
+
+
+def run_pip(python, *arguments):
+    """Runs pip quietly; its exit status and the lines that it printed."""
+    command = [python, "-m", "pip", *arguments]
+    environment = {
+        **os.environ,
+        "PIP_DISABLE_PIP_VERSION_CHECK": "1",
+        "PIP_NO_INPUT": "1",
+        "PIP_REQUIRE_VIRTUALENV": "0",
+        "PYTHONWARNINGS": "ignore",
+    }
+    lines = []
+    with subprocess.Popen(
+        command,
+        env=environment,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        errors="replace",
+    ) as process:
+        for line in process.stdout:
+            lines.append(line.rstrip())
+            if sys.stdout.isatty():
+                print(f"\r\033[K  {line.strip()[:70]}", end="", flush=True)
+    if sys.stdout.isatty():
+        print("\r\033[K", end="", flush=True)
+    return process.returncode, lines
+
+
+def last_word(lines):
+    """The line in which a tool says what was wrong, most likely."""
+    lines = [line.strip() for line in lines if line.strip()]
+    errors = [line for line in lines if line.startswith("ERROR:")]
+    # pip's pointers to its manual say nothing by themselves.
+    errors = [line for line in errors if "://" not in line] or errors
+    chosen = (errors or lines or ["it said nothing"])[-1]
+    return chosen.removeprefix("ERROR:").strip().rstrip(".")
+
+
+@contextlib.contextmanager
+def scratch_folder():
+    """A folder under build/ that is gone afterwards, whatever happens."""
+    BUILD.mkdir(exist_ok=True)
+    with tempfile.TemporaryDirectory(
+        dir=BUILD, prefix="tmp-", ignore_cleanup_errors=True
+    ) as folder:
+        yield pathlib.Path(folder)
+
+
+def say(text):
+    print(text, flush=True)
+
+
+@contextlib.contextmanager
+def one_line_errors():
+    """Ends the program with one line on stderr where the user can act."""
+    try:
+        yield
+    except BuildError as error:
+        sys.exit(f"error: {error}")
+    except OSError as error:
+        sys.exit(
+            f"error: cannot write or read {error.filename} "
+            f"({error.strerror or error}): make it writable, or work in a "
+            "copy of the checkout that is."
+        )
+    except KeyboardInterrupt:
+        sys.exit("error: interrupted: run the same command again.")
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser.add_argument(
+        "--base-wheel",
+        type=pathlib.Path,
+        metavar="FILE",
+        help="upstream's wheel, for a machine without a package index",
+    )
+    parser.add_argument(
+        "--install",
+        action="store_true",
+        help="install it too, into the active environment or else .venv",
+    )
+    parser.add_argument(
+        "--backend",
+        choices=BACKENDS,
+        default="tensorflow",
+        help="what --install installs with it (default: %(default)s)",
+    )
+    arguments = parser.parse_args()
+    with one_line_errors():
+        wheel = build(arguments.base_wheel)
+        if arguments.install:
+            install(wheel, target_python(), [arguments.backend])
+    say(str(wheel))
+
+
+if __name__ == "__main__":
+    main()
