@@ -55,11 +55,10 @@ class MetricsList(metrics_module.Metric):
         self.output_name = output_name
 
     def update_state(self, y_true, y_pred, sample_weight=None):
-        mask = backend.get_keras_mask(y_pred)
         for metric in self.metrics:
             weight = sample_weight
-            if mask is not None and not _reads_mask(metric):
-                weight = _masked(sample_weight, mask, y_pred)
+            if not _reads_mask(metric):
+                weight = _weight_for_each_entry(sample_weight, y_pred)
             metric.update_state(y_true, y_pred, sample_weight=weight)
 
     def reset_state(self):
@@ -78,22 +77,34 @@ class MetricsList(metrics_module.Metric):
 
 
 def _reads_mask(metric):
-    """Whether a metric looks for the mask of `y_pred` by itself."""
+    """Whether a metric looks for the mask of `y_pred` by itself.
+
+    These also average over the axes that sample weights don't have.
+    """
     return isinstance(metric, metrics_module.MeanMetricWrapper)
 
 
-def _masked(sample_weight, mask, y_pred):
-    """Sample weights with the mask in them, one for each entry of the mask."""
+def _weight_for_each_entry(sample_weight, y_pred):
+    """Sample weights with the mask of `y_pred` in them.
 
-    def expand(x, rank):
-        return ops.reshape(x, (*ops.shape(x), *[1] * (rank - len(x.shape))))
-
+    Where predictions have more axes than samples and classes, the result has
+    an entry for each entry of these axes; most metrics broadcast nothing.
+    """
+    mask = backend.get_keras_mask(y_pred)
     rank = len(y_pred.shape)
-    mask = expand(ops.cast(mask, backend.floatx()), rank)
-    if sample_weight is None:
-        return mask
-    weight = ops.convert_to_tensor(sample_weight, dtype=mask.dtype)
-    return mask * expand(weight, rank)
+    weights = [] if mask is None else [ops.cast(mask, backend.floatx())]
+    if sample_weight is not None:
+        weight = ops.convert_to_tensor(sample_weight, backend.floatx())
+        if mask is None and (rank < 3 or len(weight.shape) in (0, rank)):
+            return sample_weight
+        weights.append(weight)
+    if not weights:
+        return None
+    result = ops.ones((*ops.shape(y_pred)[:-1], 1), backend.floatx())
+    for weight in weights:
+        missing = [1] * (rank - len(weight.shape))
+        result *= ops.reshape(weight, (*ops.shape(weight), *missing))
+    return result
 
 
 def is_binary_or_sparse_categorical(y_true, y_pred):
@@ -314,16 +325,36 @@ class CompileMetrics(metrics_module.Metric):
         self.built = True
         return matcher
 
-    def update_state(self, y_true, y_pred, sample_weight=None):
+    def prepare(self, y_true, y_pred):
+        """Refuses what `update_state` would, without a change of state.
+
+        A trainer calls it before the optimizer has moved a weight.
+
+        Args:
+            y_true: Labels of a batch.
+            y_pred: Predictions for the batch.
+
+        Returns:
+            The `OutputMatcher` and the labels, one or `None` for each output.
+
+        Raises:
+            ValueError: If metrics or labels don't match the outputs.
+        """
         matcher = self._matchers.get(signature(y_pred))
         if matcher is None:
             matcher = self.build(y_true, y_pred)
         labels = matcher.read(Y_TRUE, y_true)
+        for lists in self._lists.values():
+            for index in lists:
+                _check_label("metric", labels, index, matcher, y_true)
+        return matcher, labels
+
+    def update_state(self, y_true, y_pred, sample_weight=None):
+        matcher, labels = self.prepare(y_true, y_pred)
         predictions = matcher.read(Y_PRED, y_pred)
         sample_weights = matcher.read(SAMPLE_WEIGHT, sample_weight)
         for name, lists in self._lists.items():
             for index, metrics in lists.items():
-                _check_label("metric", labels, index, matcher, y_true)
                 metrics.update_state(
                     labels[index],
                     predictions[index],
@@ -362,6 +393,15 @@ def _check_metrics(arguments):
                 "a list, tuple or dict of metrics.",
             )
         for _, metric in flatten_with_paths(value):
+            _check_identifier(
+                name,
+                metric,
+                value,
+                {*_METRICS_BY_SHAPE, *metrics_module.ALL_OBJECTS_DICT},
+                "metric",
+                "names of metrics, functions, `keras.metrics.Metric` objects "
+                "or `None`, in the structure of the outputs.",
+            )
             if not isinstance(metric, metrics_module.Metric):
                 continue
             if id(metric) in seen:
@@ -373,6 +413,17 @@ def _check_metrics(arguments):
                     "an object of its own for each use.",
                 )
             seen[id(metric)] = metric
+
+
+def _check_identifier(argument, identifier, received, names, kind, expected):
+    """Refuses what is neither a known name nor could be called."""
+    if isinstance(identifier, str):
+        is_known = identifier in names or identifier.lower() in names
+    else:
+        is_known = identifier is None or callable(identifier)
+    if not is_known:
+        problem = f"Could not interpret {kind} identifier: {identifier!r}."
+        raise invalid(argument, problem, received, expected)
 
 
 def _match_metrics(name, metrics, matcher):
@@ -679,19 +730,16 @@ LOSS_WEIGHTS = Argument("loss_weights", several=True)
 def _check_losses(loss):
     """Refuses what can be known to be wrong before there are outputs."""
     leaves = [leaf for _, leaf in flatten_with_paths(loss)]
-    expected = (
-        "names of losses, functions, `keras.losses.Loss` objects or `None`, "
-        "in the structure of the outputs."
-    )
     for leaf in leaves:
-        if isinstance(leaf, str):
-            is_known = leaf.lower() in _LOSSES_BY_SHAPE
-            is_known = is_known or leaf in losses_module.ALL_OBJECTS_DICT
-        else:
-            is_known = leaf is None or callable(leaf)
-        if not is_known:
-            problem = f"Could not interpret loss identifier: {leaf!r}."
-            raise invalid("loss", problem, loss, expected)
+        _check_identifier(
+            "loss",
+            leaf,
+            loss,
+            {*_LOSSES_BY_SHAPE, *losses_module.ALL_OBJECTS_DICT},
+            "loss",
+            "names of losses, functions, `keras.losses.Loss` objects or "
+            "`None`, in the structure of the outputs.",
+        )
     if all(leaf is None for leaf in leaves):
         raise invalid(
             "loss",

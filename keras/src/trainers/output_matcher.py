@@ -513,12 +513,18 @@ def _lists_losses_of(argument, node, value):
 
 
 def _is_ordered(structure):
-    """Whether all dicts list their keys in the order of `keras.tree`."""
+    """Whether the containers tell the order of the outputs.
+
+    A plain dict does not: JAX hands it on with sorted keys, whatever their
+    order was in the model.
+    """
     if not is_container(structure):
         return True
-    items = _pairs(structure)
-    in_order = [k for k, _ in items] == [k for k, _ in items_of(structure)]
-    return in_order and all(_is_ordered(child) for _, child in items)
+    is_plain = isinstance(structure, dict)
+    is_plain = is_plain and not isinstance(structure, OrderedDict)
+    if is_plain and len(structure) > 1:
+        return False
+    return all(_is_ordered(child) for _, child in _pairs(structure))
 
 
 def _pairs(container):

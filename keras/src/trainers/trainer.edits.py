@@ -136,7 +136,8 @@ class Trainer:
         values = [logs[name] for name in names]
         return values[0] if len(values) == 1 else values
 
-    # replaces 13153b89c765: the loss of no samples was NaN, and was trained on.
+    # replaces 13153b89c765: the loss of no samples was NaN, and was trained on;
+    # what is wrong for the metrics was found after the optimizer's step.
     def _compute_loss(
         self, x=None, y=None, y_pred=None, sample_weight=None, training=True
     ):
@@ -145,6 +146,10 @@ class Trainer:
         Before Keras 3.3, overrides had no `training` argument.
         """
         data_adapter_utils.require_samples(x)
+        if self._compile_metrics is not None:
+            # An override may give the metrics something else than this.
+            if type(self).compute_metrics is Trainer.compute_metrics:
+                self._compile_metrics.prepare(y, y_pred)
         arguments = {}
         if self._compute_loss_has_training_arg:
             arguments["training"] = training

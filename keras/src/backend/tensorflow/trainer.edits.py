@@ -1,0 +1,99 @@
+"""Edits to `trainer.py` of Keras 3.15.1; no whole module, see `edits.py`.
+
+With TensorFlow, a step must not run where there is no data for it, and a
+distributed model must be built from a batch that its replicas share unevenly.
+"""
+# The shells hold names that only the base defines.
+# ruff: noqa: F821
+
+import tensorflow as tf
+
+from keras.src import tree
+from keras.src.trainers.data_adapters import data_adapter_utils
+
+
+class TensorFlowTrainer:
+    def _make_function(self, step_function):
+        # replaces 2d3c624f280c: what a step does without reading its data ran
+        # once more at the end of a dataset of unknown length.
+        @tf.autograph.experimental.do_not_convert
+        def multi_step_on_iterator(iterator):
+            """Runs up to `steps_per_execution` steps, fewer if data ends.
+
+            Returns an optional of the last step's outputs, empty if no step
+            was run.
+            """
+            limit = self.steps_per_execution
+            if limit == 1 and not isinstance(iterator, tf.data.Iterator):
+                # TensorFlow can't run a step on several replicas in a branch.
+                return tf.experimental.Optional.from_value(
+                    one_step_on_data(iterator.get_next())
+                )
+            nothing = tf.experimental.Optional.empty(None)
+
+            def run_step(count, data, outputs):
+                def run():
+                    result = tf.experimental.Optional.from_value(
+                        one_step_on_data(data.get_value())
+                    )
+                    # Not known before the step is traced.
+                    nothing._element_spec = result.element_spec
+                    return result
+
+                def skip():
+                    outputs._element_spec = nothing._element_spec
+                    return outputs
+
+                # Only a branch holds back the whole step: control dependencies
+                # do not reach into the function that it is.
+                has_data = data.has_value()
+                if limit > 1:
+                    has_data = tf.logical_and(count < limit, has_data)
+                return tf.cond(has_data, run, skip)
+
+            data = iterator.get_next_as_optional()
+            if limit == 1:
+                return run_step(0, data, nothing)
+
+            def goes_on(count, data, outputs):
+                return tf.logical_and(count < limit, data.has_value())
+
+            def run_unrolled(count, data, outputs):
+                for _ in range(min(self.unrolled_steps_per_execution, limit)):
+                    outputs = run_step(count, data, outputs)
+                    count += 1
+                    # What lies beyond the limit is left to the next call.
+                    data = tf.cond(
+                        count < limit,
+                        iterator.get_next_as_optional,
+                        lambda: data,
+                    )
+                return count, data, outputs
+
+            *_, outputs = tf.while_loop(
+                goes_on, run_unrolled, (tf.constant(0), data, nothing)
+            )
+            outputs._element_spec = nothing.element_spec
+            return outputs
+
+    # replaces 92a504f5eba9: it took the mean of the replicas' batches, which
+    # may be of several sizes, to learn the shape of a batch.
+    def _maybe_symbolic_build(self, iterator=None, data_batch=None):
+        """Builds a distributed model in the scope of its strategy.
+
+        Any other model is built when its step is traced.
+        """
+        if data_batch is not None:
+            data_adapter_utils.require_samples(data_batch[0])
+        strategy = self._distribute_strategy
+        if strategy is None:
+            return
+        if iterator is not None:
+            with iterator.catch_stop_iteration():
+                _, _, batches = next(iter(iterator))
+                data_batch = tree.map_structure(
+                    lambda x: strategy.experimental_local_results(x)[0],
+                    next(batches),
+                )
+        with strategy.scope():
+            self._symbolic_build(data_batch=data_batch)

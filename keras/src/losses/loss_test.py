@@ -1,0 +1,847 @@
+"""Tests of how sample weights, masks and dtypes enter a loss.
+
+Most models here have the single weight `k = 1`, the output `k * x` and labels
+of zero. Their squared errors are `(k * x) ** 2`, and so a mean of them is
+`k ** 2 * loss` with the gradient `2 * loss`.
+"""
+
+import numpy as np
+from absl.testing import parameterized
+
+from keras.src import backend
+from keras.src import layers
+from keras.src import losses
+from keras.src import models
+from keras.src import ops
+from keras.src import optimizers
+from keras.src import regularizers
+from keras.src import testing
+from keras.src import tree
+from keras.src.losses.loss import Loss
+
+LEARNING_RATE = 0.01
+REDUCTIONS = ("sum_over_batch_size", "mean", "mean_with_sample_weight", "sum")
+NARROW = ("float16", "bfloat16")
+
+if backend.backend() == "tensorflow":
+    import tensorflow as tf
+
+    try:
+        # TensorFlow takes it only before its first operation. The collection
+        # of tests is early enough.
+        tf.config.set_logical_device_configuration(
+            tf.config.list_physical_devices("CPU")[0],
+            [tf.config.LogicalDeviceConfiguration()] * 2,
+        )
+    except RuntimeError:
+        pass
+
+# Entries of `x` with this value are masked. It is so large that one of them in
+# a mean is seen.
+M = 9.0
+
+# Squares: 1, 4 and 9, 16.
+SQUARE = [[1, 2], [3, 4]]
+# Squares: 1, 4, 9 and 0, 1, 4.
+SEQUENCES = [[1, 2, 3], [0, 1, 2]]
+# With a mask that leaves the squares 1, 4 and 1.
+MASKED_SEQUENCES = [[1, 2, M], [M, 1, M]]
+# Sums of squares by rows: 2, 4, 9 and 5, 0, 1.
+IMAGES = [[[1, 1], [2, 0], [0, 3]], [[1, 2], [0, 0], [1, 0]]]
+# With a mask that leaves the sums 2, 9 and 5, 0: four rows of two.
+MASKED_IMAGES = [[[1, 1], [M, M], [0, 3]], [[1, 2], [0, 0], [M, M]]]
+
+# `x` without its last axis of size 1, sample weights, the mean squared error.
+ALIGNED = {
+    # (1 + 4 + 10 * (9 + 16)) / 4; with the weights on timesteps, it is
+    # (1 + 9 + 10 * (4 + 16)) / 4 = 52.5.
+    "n_as_many_as_t": (SQUARE, [1, 10], 63.75),
+    "n_1_as_many_as_t": (SQUARE, [[1], [10]], 63.75),
+    # (1 + 8 + 27 + 64) / 4
+    "n_t": (SQUARE, [[1, 2], [3, 4]], 25.0),
+    "n_t_1": (SQUARE, [[[1], [2]], [[3], [4]]], 25.0),
+    # (14 + 10 * 5) / 6
+    "n": (SEQUENCES, [1, 10], 32 / 3),
+    "n_1": (SEQUENCES, [[1], [10]], 32 / 3),
+    # (1 + 4 + 1) / 3, then (5 + 10) / 3
+    "mask": (MASKED_SEQUENCES, None, 2.0),
+    "n_mask": (MASKED_SEQUENCES, [1, 10], 5.0),
+    "n_1_mask": (MASKED_SEQUENCES, [[1], [10]], 5.0),
+    # (1 * 1 + 2 * 4 + 5 * 1) / 3
+    "n_t_mask": (MASKED_SEQUENCES, [[1, 2, 3], [4, 5, 6]], 14 / 3),
+    # (15 + 10 * 6) / 12
+    "n_as_many_as_width": (IMAGES, [1, 10], 6.25),
+    "n_1_images": (IMAGES, [[1], [10]], 6.25),
+    # (2 + 2 * 4 + 3 * 9 + 4 * 5 + 6 * 1) / 12
+    "n_h_images": (IMAGES, [[1, 2, 3], [4, 5, 6]], 5.25),
+    # 16 / 8, then (2 + 9 + 10 * 5) / 8
+    "mask_images": (MASKED_IMAGES, None, 2.0),
+    "n_mask_images": (MASKED_IMAGES, [1, 10], 7.625),
+    # (2 + 3 * 9 + 4 * 5) / 8
+    "n_h_mask_images": (MASKED_IMAGES, [[1, 2, 3], [4, 5, 6]], 6.125),
+}
+
+
+def named(**table):
+    """Combinations of the tables' keys as `named_parameters`."""
+    combinations = [()]
+    for keys in table.values():
+        combinations = [(*c, key) for c in combinations for key in keys]
+    return [("_".join(map(str, c)), *c) for c in combinations]
+
+
+def array(values, dtype="float32"):
+    return None if values is None else np.array(values, dtype)
+
+
+def mask_of(x):
+    """`False` where all that follows the second axis is `M`."""
+    return (x != M).reshape(*x.shape[:2], -1).any(axis=-1)
+
+
+def masked(y_pred, mask):
+    y_pred = ops.convert_to_tensor(y_pred)
+    backend.set_keras_mask(y_pred, mask=ops.convert_to_tensor(mask))
+    return y_pred
+
+
+class Mask(layers.Layer):
+    """Leaves its input as it is, so that what is masked can be seen."""
+
+    def call(self, inputs):
+        return inputs * 1.0
+
+    def compute_mask(self, inputs, previous_mask=None):
+        axes = tuple(range(2, len(inputs.shape)))
+        return ops.any(ops.not_equal(inputs, M), axis=axes)
+
+
+class SquaredError(Loss):
+    """The example of a subclass in the docstring of stock's `Loss`."""
+
+    def call(self, y_true, y_pred):
+        return ops.mean(ops.square(y_pred - y_true), axis=-1)
+
+
+def scaling_model(
+    shape, mask=False, rank_1=False, regularizer=None, **compile_arguments
+):
+    """The model `k * x`, with `k = 1`."""
+    inputs = outputs = layers.Input(shape)
+    if mask:
+        outputs = Mask()(outputs)
+    outputs = layers.Dense(
+        1,
+        use_bias=False,
+        kernel_initializer="ones",
+        kernel_regularizer=regularizer,
+    )(outputs)
+    if rank_1:
+        outputs = layers.Reshape(())(outputs)
+    model = models.Model(inputs, outputs)
+    arguments = {"loss": losses.MeanSquaredError(), **compile_arguments}
+    model.compile(optimizers.SGD(LEARNING_RATE), **arguments)
+    return model
+
+
+def kernel(model):
+    return float(np.squeeze(model.get_weights()[0]))
+
+
+class LossTestCase(testing.TestCase):
+    def assertLoss(self, loss, expected, **kwargs):
+        self.assertAllClose(loss, expected, rtol=1e-5, **kwargs)
+
+    def run_model(self, model, method, x, y, sample_weight=None, **kwargs):
+        """The loss that a method of a model returns for a single batch."""
+        if method == "fit":
+            # With TensorFlow, `fit` may take the data apart into samples.
+            kwargs = {"batch_size": len(x), "shuffle": False, **kwargs}
+            history = model.fit(
+                x, y, sample_weight=sample_weight, verbose=0, **kwargs
+            )
+            return history.history["loss"][0]
+        if method == "evaluate":
+            loss = model.evaluate(
+                x,
+                y,
+                sample_weight=sample_weight,
+                batch_size=len(x),
+                verbose=0,
+                **kwargs,
+            )
+        else:
+            loss = model.train_on_batch(
+                x, y, sample_weight=sample_weight, **kwargs
+            )
+        return float(loss)
+
+    def assertStep(
+        self, model, method, x, y, sample_weight, loss, gradient, **kwargs
+    ):
+        """Checks the loss of a batch, and what SGD makes of its gradient."""
+        got = self.run_model(model, method, x, y, sample_weight, **kwargs)
+        self.assertLoss(got, loss)
+        step = 0.0 if method == "evaluate" else LEARNING_RATE * gradient
+        self.assertAllClose(kernel(model), 1.0 - step, rtol=1e-5)
+
+
+class AlignmentTest(LossTestCase):
+    """Sample weights and masks line up with the samples."""
+
+    @parameterized.named_parameters(named(case=ALIGNED))
+    def test_loss_object(self, case):
+        x, weight, expected = ALIGNED[case]
+        x, weight = array(x)[..., None], array(weight)
+        y_pred = masked(x, mask_of(x)) if (x == M).any() else x
+        loss = losses.MeanSquaredError()(np.zeros_like(x), y_pred, weight)
+        self.assertLoss(loss, expected)
+
+    @parameterized.named_parameters(named(case=ALIGNED))
+    def test_fit(self, case):
+        self.check_model(case, "fit")
+
+    @parameterized.named_parameters(
+        named(
+            case=["n_as_many_as_t", "n_as_many_as_width", "n_mask_images"],
+            method=["train_on_batch", "evaluate"],
+        )
+    )
+    def test_other_methods(self, case, method):
+        self.check_model(case, method)
+
+    def check_model(self, case, method):
+        x, weight, expected = ALIGNED[case]
+        x, weight = array(x)[..., None], array(weight)
+        model = scaling_model(x.shape[1:], mask=(x == M).any())
+        y = np.zeros_like(x)
+        self.assertStep(model, method, x, y, weight, expected, 2 * expected)
+
+    @parameterized.named_parameters(named(weight=["n", "n_1", "n_t"]))
+    def test_mean_with_sample_weight(self, weight):
+        # (14 + 10 * 5) / (3 * 1 + 3 * 10): each weight acts on three values.
+        expected = 64 / 33
+        weight = {
+            "n": [1, 10],
+            "n_1": [[1], [10]],
+            "n_t": [[1, 1, 1], [10, 10, 10]],
+        }[weight]
+        x = array(SEQUENCES)[..., None]
+        y, weight = np.zeros_like(x), array(weight)
+        loss = losses.MeanSquaredError(reduction="mean_with_sample_weight")
+        self.assertLoss(loss(y, x, weight), expected)
+        model = scaling_model(x.shape[1:], loss=loss)
+        self.assertStep(model, "fit", x, y, weight, expected, 2 * expected)
+
+    def test_mean_with_sample_weight_and_mask(self):
+        x = array(MASKED_SEQUENCES)[..., None]
+        loss = losses.MeanSquaredError(reduction="mean_with_sample_weight")
+        y, weight = np.zeros_like(x), array([[1], [10]])
+        y_pred = masked(x, mask_of(x))
+        # (1 + 4 + 10 * 1) / (2 * 1 + 1 * 10)
+        self.assertLoss(loss(y, y_pred, weight), 1.25)
+        model = scaling_model(x.shape[1:], mask=True, loss=loss)
+        self.assertStep(model, "fit", x, y, weight, 1.25, 2.5)
+
+
+class Rank1Test(LossTestCase):
+    """Outputs of shape `(batch_size,)`."""
+
+    # Squared errors 1, 4, 9; their mean times the weights' is 17.1.
+    x = array([[1], [2], [3]])
+    weight = array([1, 0, 10])
+    expected = 91 / 3
+
+    @parameterized.named_parameters(named(axes=[1, 2]))
+    def test_sample_weight_of_loss_object(self, axes):
+        weight = self.weight.reshape([-1] + [1] * (axes - 1))
+        loss = losses.MeanSquaredError()(np.zeros(3), self.x[:, 0], weight)
+        self.assertLoss(loss, self.expected)
+
+    @parameterized.named_parameters(
+        named(reduction=[*REDUCTIONS, "none"], has_mask=[False, True])
+    )
+    def test_reduction(self, reduction, has_mask):
+        loss = losses.MeanSquaredError(reduction=reduction)
+        y_pred = self.x[:, 0]
+        if has_mask:
+            y_pred = masked(y_pred, np.array([True, True, False]))
+        expected = {
+            "sum_over_batch_size": 1 / 2 if has_mask else 91 / 3,
+            "mean": 1 / 2 if has_mask else 91 / 3,
+            "mean_with_sample_weight": 1 / 1 if has_mask else 91 / 11,
+            "sum": 1 if has_mask else 91,
+            "none": [1, 0, 0] if has_mask else [1, 0, 90],
+        }[reduction]
+        self.assertLoss(loss(np.zeros(3), y_pred, self.weight), expected)
+
+    def test_mask_alone(self):
+        y_pred = masked(self.x[:, 0], np.array([True, False, True]))
+        loss = losses.MeanSquaredError()(np.zeros(3), y_pred)
+        self.assertLoss(loss, 5.0)
+
+    @parameterized.named_parameters(
+        named(method=["fit", "train_on_batch", "evaluate"])
+    )
+    def test_sample_weight(self, method):
+        model = scaling_model((1,), rank_1=True)
+        self.assertStep(
+            model,
+            method,
+            self.x,
+            np.zeros(3, "float32"),
+            self.weight,
+            self.expected,
+            2 * self.expected,
+        )
+
+    @parameterized.named_parameters(named(method=["fit", "train_on_batch"]))
+    def test_class_weight(self, method):
+        model = scaling_model((1,), rank_1=True)
+        self.assertStep(
+            model,
+            method,
+            array([[1], [3], [2]]),
+            array([0, 1, 0], "int32"),
+            None,
+            # Errors 1, 2, 2: (1 + 10 * 4 + 4) / 3.
+            loss=15.0,
+            # Those of the samples are 2 * error * x: 2, 12, 8.
+            gradient=(2 + 10 * 12 + 8) / 3,
+            class_weight={0: 1.0, 1: 10.0},
+        )
+
+
+class LabelRankTest(LossTestCase):
+    """Labels get the rank of the predictions before `call`."""
+
+    labels = array([0, 1, 2])
+    # Errors 1, 2, 0.
+    y_pred = array([[1], [3], [2]])
+
+    @parameterized.named_parameters(
+        ("alone", None, 5 / 3),
+        ("n", [1, 10, 1], 41 / 3),
+        ("n_1", [[1], [10], [1]], 41 / 3),
+    )
+    def test_loss_object(self, weight, expected):
+        loss = SquaredError()(self.labels, self.y_pred, array(weight))
+        self.assertLoss(loss, expected)
+
+    @parameterized.named_parameters(
+        named(method=["fit", "train_on_batch", "evaluate"])
+    )
+    def test_model(self, method):
+        model = scaling_model((1,), loss=SquaredError())
+        self.assertStep(
+            model,
+            method,
+            self.y_pred,
+            self.labels,
+            None,
+            loss=5 / 3,
+            # 2 * error * x: 2, 12, 0.
+            gradient=14 / 3,
+        )
+
+    @parameterized.named_parameters(
+        ("n", (3,), (3, 1), (3, 1)),
+        ("n_1", (3, 1), (3,), (3, 1)),
+        ("n_t", (3, 2), (3, 2, 1), (3, 2)),
+        ("classes", (3,), (3, 4), (3, 4)),
+    )
+    def test_shapes_in_call(self, label_shape, shape, expected):
+        seen = []
+
+        class Watching(Loss):
+            def call(self, y_true, y_pred):
+                seen.append((tuple(y_true.shape), tuple(y_pred.shape)))
+                return ops.mean(y_pred, axis=-1)
+
+        Watching()(np.ones(label_shape), np.ones(shape))
+        # Class indices have an axis less than the predictions, and keep it.
+        seen_labels = label_shape if shape == (3, 4) else expected
+        self.assertEqual(seen, [(seen_labels, expected)])
+
+    def test_structures(self):
+        class BothSquaredErrors(Loss):
+            def call(self, y_true, y_pred):
+                errors = tree.map_structure(
+                    lambda y, p: ops.mean(ops.square(p - y), axis=-1),
+                    y_true,
+                    y_pred,
+                )
+                return errors["a"] + errors["b"]
+
+        y_true = {"a": self.labels, "b": self.labels}
+        y_pred = {"a": self.y_pred, "b": 2 * self.y_pred}
+        # Errors 2, 5, 2 of b: (1 + 4 + 0 + 4 + 25 + 4) / 3.
+        self.assertLoss(BothSquaredErrors()(y_true, y_pred), 38 / 3)
+
+
+class UntouchedTest(LossTestCase):
+    """Sample weights of the user's are not changed in place."""
+
+    x = array(MASKED_SEQUENCES)[..., None]
+    weight = np.ones((2, 3), "float32")
+
+    def kinds_of_weights(self):
+        kinds = {"numpy": self.weight.copy()}
+        kinds["tensor"] = ops.convert_to_tensor(self.weight.copy())
+        return kinds
+
+    @parameterized.named_parameters(
+        named(kind=["numpy", "tensor"], reduction=[*REDUCTIONS, None])
+    )
+    def test_loss_object(self, kind, reduction):
+        weight = self.kinds_of_weights()[kind]
+        loss = losses.MeanSquaredError(reduction=reduction)
+        y, y_pred = np.zeros_like(self.x), masked(self.x, mask_of(self.x))
+        first = loss(y, y_pred, weight)
+        self.assertAllClose(weight, self.weight, rtol=0, atol=0)
+        self.assertAllClose(loss(y, y_pred, weight), first)
+
+    @parameterized.named_parameters(named(kind=["numpy", "tensor"]))
+    def test_fit(self, kind):
+        weight = self.kinds_of_weights()[kind]
+        model = scaling_model((3, 1), mask=True)
+        model.optimizer.learning_rate = 0.0
+        history = model.fit(
+            self.x,
+            np.zeros_like(self.x),
+            sample_weight=weight,
+            batch_size=2,
+            epochs=3,
+            shuffle=False,
+            verbose=0,
+        )
+        self.assertAllClose(weight, self.weight, rtol=0, atol=0)
+        # (1 + 4 + 1) / 3
+        self.assertLoss(history.history["loss"], [2.0] * 3)
+
+    @parameterized.named_parameters(named(kind=["numpy", "tensor"]))
+    def test_train_on_batch(self, kind):
+        weight = self.kinds_of_weights()[kind]
+        model = scaling_model((3, 1), mask=True)
+        y = np.zeros_like(self.x)
+        self.assertStep(model, "train_on_batch", self.x, y, weight, 2.0, 4.0)
+        self.assertAllClose(weight, self.weight, rtol=0, atol=0)
+
+
+class DistributionTest(LossTestCase):
+    """Two replicas give what one gives for the global batch."""
+
+    def setUp(self):
+        super().setUp()
+        if backend.backend() != "tensorflow":
+            self.skipTest("Only `tf.distribute` runs a loss on each replica.")
+        devices = [d.name for d in tf.config.list_logical_devices("CPU")]
+        if len(devices) < 2:
+            self.skipTest("TensorFlow was in use before it got two CPUs.")
+        self.strategy = tf.distribute.MirroredStrategy(devices[:2])
+
+    @parameterized.named_parameters(
+        named(
+            kind=["scalar", "per_sample", "object", "sum"],
+            method=["fit", "evaluate"],
+        )
+    )
+    def test_model(self, kind, method):
+        def scalar(y_true, y_pred):
+            return ops.mean(ops.square(y_true - y_pred))
+
+        def per_sample(y_true, y_pred):
+            return ops.mean(ops.square(y_true - y_pred), axis=-1)
+
+        loss = {
+            "scalar": scalar,
+            "per_sample": per_sample,
+            "object": losses.MeanSquaredError(),
+            "sum": losses.MeanSquaredError(reduction="sum"),
+        }[kind]
+        # (1 + 4 + 9 + 16) / 4; the replicas' own means are 2.5 and 12.5.
+        expected = 30.0 if kind == "sum" else 7.5
+        with self.strategy.scope():
+            model = scaling_model((1,), loss=loss)
+        x = array([[1], [2], [3], [4]])
+        y = np.zeros_like(x)
+        self.assertStep(model, method, x, y, None, expected, 2 * expected)
+
+
+class IntegerLabelsTest(LossTestCase):
+    """Class indices are not rounded to a narrow float type."""
+
+    # 257 is no bfloat16, and 2049 no float16.
+    labels = array([257, 2, 2049], "int32")
+
+    def setUp(self):
+        super().setUp()
+        self.addCleanup(backend.set_floatx, backend.floatx())
+
+    def logits(self):
+        # A class's probability is 1 / (1 + 2099 * exp(-20)): its crossentropy
+        # is 4e-6. With the neighbouring class it would be 20.
+        return 20.0 * np.eye(2100, dtype="float32")[self.labels]
+
+    @parameterized.named_parameters(
+        named(dtype=NARROW, way=["argument", "floatx"], shape=["n", "n_1"])
+    )
+    def test_sparse_categorical_crossentropy(self, dtype, way, shape):
+        labels = self.labels if shape == "n" else self.labels[:, None]
+        if way == "floatx":
+            backend.set_floatx(dtype)
+        loss = losses.SparseCategoricalCrossentropy(
+            from_logits=True, dtype=dtype if way == "argument" else None
+        )
+        value = loss(labels, self.logits())
+        self.assertEqual(backend.standardize_dtype(value.dtype), dtype)
+        # Of that size are the steps of bfloat16 numbers around 1.
+        self.assertAllClose(ops.cast(value, "float32"), 0.0, atol=2**-7)
+
+    @parameterized.named_parameters(
+        named(dtype=NARROW, way=["argument", "floatx"])
+    )
+    def test_evaluate(self, dtype, way):
+        if way == "floatx":
+            backend.set_floatx(dtype)
+        inputs = layers.Input((2100,))
+        model = models.Model(inputs, layers.Activation("linear")(inputs))
+        model.compile(
+            loss=losses.SparseCategoricalCrossentropy(
+                from_logits=True, dtype=dtype if way == "argument" else None
+            )
+        )
+        loss = self.run_model(model, "evaluate", self.logits(), self.labels)
+        self.assertAllClose(loss, 0.0, atol=2**-7)
+
+    @parameterized.named_parameters(
+        named(
+            dtype=NARROW,
+            way=["argument", "floatx"],
+            label_dtype=["int32", "int64", "uint8", "bool"],
+        )
+    )
+    def test_dtype_in_call(self, dtype, way, label_dtype):
+        seen = []
+
+        class Watching(Loss):
+            def call(self, y_true, y_pred):
+                for x in (y_true, y_pred):
+                    seen.append(backend.standardize_dtype(x.dtype))
+                return ops.mean(y_pred, axis=-1)
+
+        if way == "floatx":
+            backend.set_floatx(dtype)
+        loss = Watching(dtype=dtype if way == "argument" else None)
+        labels = ops.convert_to_tensor(np.array([[0], [1]]), dtype=label_dtype)
+        kept = backend.standardize_dtype(labels.dtype)
+        loss(labels, np.ones((2, 1), "float32"))
+        self.assertEqual(seen, [kept, dtype])
+
+    @parameterized.named_parameters(named(dtype=NARROW))
+    def test_float_labels_are_cast(self, dtype):
+        loss = SquaredError(dtype=dtype)
+        value = loss(array([0, 1]), array([[2], [4]]))
+        self.assertEqual(backend.standardize_dtype(value.dtype), dtype)
+        # (4 + 9) / 2
+        self.assertLoss(ops.cast(value, "float32"), 6.5)
+
+    def test_wide_dtype_casts_integer_labels(self):
+        # float32 holds all class indices: losses go on seeing one dtype.
+        value = SquaredError()(array([0, 1], "int32"), array([[2], [4]]))
+        self.assertEqual(backend.standardize_dtype(value.dtype), "float32")
+        self.assertLoss(value, 6.5)
+
+    @parameterized.named_parameters(named(dtype=NARROW))
+    def test_arithmetic_with_integer_labels(self, dtype):
+        def squared_error(y_true, y_pred):
+            # TensorFlow's own operators refuse operands of two dtypes.
+            return ops.mean(ops.square(ops.subtract(y_pred, y_true)), axis=-1)
+
+        loss = losses.LossFunctionWrapper(squared_error, dtype=dtype)
+        # Errors 2, 3; gradients 2 * error * x: 8, 24. All are whole numbers.
+        x, y = array([[2], [4]]), array([0, 1], "int32")
+        value = loss(y, x)
+        self.assertEqual(backend.standardize_dtype(value.dtype), dtype)
+        self.assertLoss(ops.cast(value, "float32"), 6.5)
+        model = scaling_model((1,), loss=loss)
+        self.assertStep(model, "fit", x, y, None, loss=6.5, gradient=16.0)
+
+
+class ManyValuesTest(LossTestCase):
+    """A mean of more values than float16 can count, which is 65504."""
+
+    @parameterized.named_parameters(
+        named(
+            reduction=["mean", "mean_with_sample_weight"],
+            dtype=NARROW,
+            has_weight=[False, True],
+            has_mask=[False, True],
+        )
+    )
+    def test_mean_of_ones(self, reduction, dtype, has_weight, has_mask):
+        x = np.ones((2, 40000, 1), "float32")
+        y_pred = masked(x, np.ones((2, 40000), bool)) if has_mask else x
+        weight = np.ones(2, "float32") if has_weight else None
+        loss = losses.MeanSquaredError(reduction=reduction, dtype=dtype)
+        value = loss(np.zeros_like(x), y_pred, weight)
+        self.assertAllClose(ops.cast(value, "float32"), 1.0)
+
+
+class NoReductionTest(LossTestCase):
+    """Training needs a scalar."""
+
+    x = array([[1], [2], [3]])
+
+    @parameterized.named_parameters(
+        named(has_regularizer=[False, True], outputs=[1, 2])
+    )
+    def test_fit(self, has_regularizer, outputs):
+        self.check_refusal("fit", "none", has_regularizer, outputs)
+
+    @parameterized.named_parameters(
+        named(method=["train_on_batch", "evaluate"], reduction=["none", None])
+    )
+    def test_other_methods(self, method, reduction):
+        self.check_refusal(method, reduction)
+
+    def check_refusal(
+        self, method, reduction, has_regularizer=False, outputs=1
+    ):
+        regularizer = regularizers.L2(0.1) if has_regularizer else None
+        inputs = layers.Input((1,))
+        heads = [
+            layers.Dense(
+                1,
+                use_bias=False,
+                kernel_initializer="ones",
+                kernel_regularizer=regularizer,
+                name=name,
+            )(inputs)
+            for name in ("first", "second")[:outputs]
+        ]
+        model = models.Model(inputs, heads[0] if outputs == 1 else heads)
+        bad = losses.MeanSquaredError(reduction=reduction)
+        model.compile(
+            optimizers.SGD(LEARNING_RATE),
+            loss=bad if outputs == 1 else ["mse", bad],
+        )
+        y = np.zeros_like(self.x)
+        # The output at fault and the shape of its loss are named.
+        name = "first" if outputs == 1 else "second"
+        with self.assertRaisesRegex(ValueError, "reduction") as raised:
+            self.run_model(model, method, self.x, y if outputs == 1 else [y, y])
+        self.assertIn(name, str(raised.exception))
+        # TensorFlow may know no more of the batch size than that there is one.
+        self.assertRegex(str(raised.exception), r"\((3|None),\)")
+        self.assertEqual(kernel(model), 1.0)
+
+    @parameterized.named_parameters(named(reduction=["none", None]))
+    def test_loss_object_gives_weighted_values(self, reduction):
+        loss = losses.MeanSquaredError(reduction=reduction)
+        y = np.zeros_like(self.x)
+        self.assertLoss(loss(y, self.x), [1, 4, 9])
+        self.assertLoss(loss(y, self.x, array([1, 0, 10])), [1, 0, 90])
+        y_pred = masked(self.x, np.array([True, True, False]))
+        self.assertLoss(loss(y, y_pred, array([2, 3, 4])), [2, 12, 0])
+
+
+class NothingLeftTest(LossTestCase):
+    """No weight, no value that the mask leaves, no sample, no number."""
+
+    x = array(SEQUENCES)[..., None]
+
+    @parameterized.named_parameters(named(reduction=REDUCTIONS))
+    def test_zero_weights(self, reduction):
+        loss = losses.MeanSquaredError(reduction=reduction)
+        y, weight = np.zeros_like(self.x), np.zeros(2, "float32")
+        self.assertAllClose(loss(y, self.x, weight), 0.0, atol=0)
+        model = scaling_model((3, 1), loss=loss)
+        self.assertStep(model, "fit", self.x, y, weight, 0.0, 0.0)
+
+    @parameterized.named_parameters(
+        named(reduction=REDUCTIONS, weight=["none", "n", "n_t"])
+    )
+    def test_fully_masked(self, reduction, weight):
+        weight = {
+            "none": None,
+            "n": array([1, 10]),
+            "n_t": np.ones((2, 3), "float32"),
+        }[weight]
+        loss = losses.MeanSquaredError(reduction=reduction)
+        x = np.full_like(self.x, M)
+        y_pred, y = masked(x, np.zeros((2, 3), bool)), np.zeros_like(x)
+        self.assertAllClose(loss(y, y_pred, weight), 0.0, atol=0)
+
+    @parameterized.named_parameters(named(reduction=REDUCTIONS))
+    def test_fit_fully_masked(self, reduction):
+        loss = losses.MeanSquaredError(reduction=reduction)
+        x, weight = np.full_like(self.x, M), array([1, 10])
+        y = np.zeros_like(x)
+        model = scaling_model((3, 1), mask=True, loss=loss)
+        self.assertStep(model, "fit", x, y, weight, 0.0, 0.0)
+
+    def test_weights_only_where_masked(self):
+        # What the mask leaves has the weight 0.
+        x = array(MASKED_SEQUENCES)[..., None]
+        weight = np.where(mask_of(x), 0.0, 1.0)
+        for reduction in REDUCTIONS:
+            loss = losses.MeanSquaredError(reduction=reduction)
+            value = loss(np.zeros_like(x), masked(x, mask_of(x)), weight)
+            self.assertAllClose(value, 0.0, atol=0, msg=reduction)
+
+    @parameterized.named_parameters(
+        named(
+            reduction=[*REDUCTIONS, None],
+            shape=["0", "0_3", "0_3_1"],
+            has_weight=[False, True],
+        )
+    )
+    def test_empty_batch(self, reduction, shape, has_weight):
+        shape = tuple(map(int, shape.split("_")))
+        loss = losses.MeanSquaredError(reduction=reduction)
+        empty = np.zeros(shape, "float32")
+        weight = np.zeros(0, "float32") if has_weight else None
+        with self.assertRaises(ValueError) as raised:
+            loss(empty, empty, weight)
+        self.assertIn(str(shape), str(raised.exception))
+
+    def test_empty_batch_of_a_structure(self):
+        class First(Loss):
+            def call(self, y_true, y_pred):
+                return ops.mean(ops.square(y_pred["a"]), axis=-1)
+
+        empty = {"a": np.zeros((0, 2), "float32")}
+        with self.assertRaises(ValueError) as raised:
+            First()(empty, empty)
+        self.assertIn("(0, 2)", str(raised.exception))
+
+    def test_empty_batch_in_training(self):
+        model = scaling_model((3, 1))
+        empty = np.zeros((0, 3, 1), "float32")
+        with self.assertRaises(ValueError) as raised:
+            model.train_on_batch(empty, empty)
+        self.assertIn("(0, 3, 1)", str(raised.exception))
+        self.assertEqual(kernel(model), 1.0)
+
+    @parameterized.named_parameters(named(reduction=REDUCTIONS))
+    def test_nan_under_zero_weight_is_nan(self, reduction):
+        # A weight is a factor. What is not a number is not hidden by it.
+        x = self.x.copy()
+        x[0, 0, 0] = np.nan
+        loss = losses.MeanSquaredError(reduction=reduction)
+        y, weight = np.zeros_like(x), array([0, 1])
+        value = backend.convert_to_numpy(loss(y, x, weight))
+        self.assertTrue(np.isnan(value))
+        model = scaling_model((3, 1), loss=loss)
+        logged = self.run_model(model, "evaluate", x, y, weight)
+        self.assertTrue(np.isnan(logged))
+
+    @parameterized.named_parameters(named(reduction=REDUCTIONS))
+    def test_masked_nan_is_nan(self, reduction):
+        x = self.x.copy()
+        x[0, 0, 0] = np.nan
+        loss = losses.MeanSquaredError(reduction=reduction)
+        value = loss(np.zeros_like(x), masked(x, ~np.isnan(x[..., 0])))
+        self.assertTrue(np.isnan(backend.convert_to_numpy(value)))
+
+    def test_nan_stays_in_its_sample(self):
+        x = self.x.copy()
+        x[0, 0, 0] = np.nan
+        loss = losses.MeanSquaredError(reduction=None)
+        value = loss(np.zeros_like(x), x, array([0, 1]))
+        self.assertAllClose(value, [[np.nan, 0, 0], [0, 1, 4]])
+
+
+# Sample weights for an unreduced loss of shape (2, 3).
+ACROSS_SAMPLES = {
+    "1_t": (1, 3),
+    "t": (3,),
+    "1": (1,),
+    "1_1": (1, 1),
+    "n_more_t": (2, 4),
+    "n_fewer_t": (2, 2),
+    "n_t_more": (2, 3, 2),
+    "more_n_1": (4, 1),
+}
+
+
+class RefusalTest(LossTestCase):
+    """Nothing is broadcast from one sample to another."""
+
+    x = array(SEQUENCES)[..., None]
+
+    def assertRefused(self, what, shape, loss_shape, function):
+        with self.assertRaises(ValueError) as raised:
+            function()
+        for shown in (what, str(shape), str(loss_shape)):
+            self.assertIn(shown, str(raised.exception))
+
+    @parameterized.named_parameters(
+        named(case=ACROSS_SAMPLES, reduction=["mean", "sum", None])
+    )
+    def test_sample_weight(self, case, reduction):
+        shape = ACROSS_SAMPLES[case]
+        loss = losses.MeanSquaredError(reduction=reduction)
+        self.assertRefused(
+            "sample_weight",
+            shape,
+            (2, 3),
+            lambda: loss(np.zeros_like(self.x), self.x, np.ones(shape)),
+        )
+
+    @parameterized.named_parameters(
+        named(case=["1_t", "t", "n_more_t", "n_t_more"])
+    )
+    def test_mask(self, case):
+        shape = ACROSS_SAMPLES[case]
+        y_pred = masked(self.x, np.ones(shape, bool))
+        self.assertRefused(
+            "mask",
+            shape,
+            (2, 3),
+            lambda: losses.MeanSquaredError()(np.zeros_like(self.x), y_pred),
+        )
+
+    @parameterized.named_parameters(
+        named(method=["fit", "train_on_batch", "evaluate"])
+    )
+    def test_model(self, method):
+        model = scaling_model((3, 1))
+        weight = np.ones((2, 4), "float32")
+        with self.assertRaises(ValueError) as raised:
+            self.run_model(model, method, self.x, np.zeros_like(self.x), weight)
+        # The size of the batch may be unknown where the error is found.
+        self.assertRegex(str(raised.exception), r"\((2|None), 4\)")
+        self.assertRegex(str(raised.exception), r"\((2|None), 3\)")
+        self.assertEqual(kernel(model), 1.0)
+
+    @parameterized.named_parameters(named(n=[1, 3]))
+    def test_sample_weight_of_a_scalar_loss(self, n):
+        # The loss has no samples any more that could be weighed.
+        x = np.ones((n, 2), "float32")
+        self.assertRefused(
+            "sample_weight",
+            (n,),
+            (),
+            lambda: losses.Dice()(x, x, np.ones(n, "float32")),
+        )
+
+    def test_number_for_all(self):
+        # A number is no weight of one sample that is used for others.
+        loss = losses.MeanSquaredError()
+        for weight in (3, 3.0, np.float32(3), ops.convert_to_tensor(3.0)):
+            value = loss(np.zeros_like(self.x), self.x, weight)
+            # 3 * (14 + 5) / 6
+            self.assertLoss(value, 9.5)
+
+    @parameterized.named_parameters(named(weight=["n_1", "n_t"]))
+    def test_axes_of_size_1_within_a_sample(self, weight):
+        # Images of 1 x 2: a weight for each row, and one for each column.
+        x = array([[[1, 2]], [[3, 4]]])[..., None]
+        weight, expected = {
+            "n_1": ([[1], [10]], (5 + 250) / 4),
+            "n_t": ([[[1, 2]], [[3, 4]]], (1 + 8 + 27 + 64) / 4),
+        }[weight]
+        loss = losses.MeanSquaredError()(np.zeros_like(x), x, array(weight))
+        self.assertLoss(loss, expected)
