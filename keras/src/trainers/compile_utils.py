@@ -11,6 +11,8 @@ when the first batch shows the structure of the outputs. The step is a loop
 over that plan.
 """
 
+import functools
+import warnings
 from typing import Any
 from typing import Callable
 from typing import NamedTuple
@@ -103,7 +105,8 @@ def _weight_for_each_entry(sample_weight, y_pred):
     result = ops.ones((*ops.shape(y_pred)[:-1], 1), backend.floatx())
     for weight in weights:
         missing = [1] * (rank - len(weight.shape))
-        result *= ops.reshape(weight, (*ops.shape(weight), *missing))
+        weight = ops.reshape(weight, (*ops.shape(weight), *missing))
+        result = result * weight
     return result
 
 
@@ -383,7 +386,7 @@ class CompileMetrics(metrics_module.Metric):
 
 def _check_metrics(arguments):
     """Refuses what can be known to be wrong before there are outputs."""
-    seen = {}
+    seen = set()
     for name, value in arguments.items():
         if value and not is_container(value):
             raise invalid(
@@ -402,17 +405,7 @@ def _check_metrics(arguments):
                 "names of metrics, functions, `keras.metrics.Metric` objects "
                 "or `None`, in the structure of the outputs.",
             )
-            if not isinstance(metric, metrics_module.Metric):
-                continue
-            if id(metric) in seen:
-                raise invalid(
-                    name,
-                    f"The metric object {metric} is used twice; its results "
-                    "would be pooled.",
-                    value,
-                    "an object of its own for each use.",
-                )
-            seen[id(metric)] = metric
+            _check_unshared(metric, seen, name, value)
 
 
 def _check_identifier(argument, identifier, received, names, kind, expected):
@@ -426,14 +419,32 @@ def _check_identifier(argument, identifier, received, names, kind, expected):
         raise invalid(argument, problem, received, expected)
 
 
+def _check_unshared(metric, seen, argument, received):
+    """Refuses a `Metric` object that is in `seen`, and puts it there."""
+    if not isinstance(metric, metrics_module.Metric):
+        return
+    if id(metric) in seen:
+        raise invalid(
+            argument,
+            f"The metric object {metric} is used twice; its results would be "
+            "pooled.",
+            received,
+            "an object of its own for each use.",
+        )
+    seen.add(id(metric))
+
+
 def _match_metrics(name, metrics, matcher):
     """The metrics of each output that has some, by the output's index."""
     if not metrics:
         return {}
-    per_output = {}
+    per_output, seen = {}, set()
     for match in matcher.match(Argument(name, several=True), metrics):
         items = match.item if is_container(match.item) else [match.item]
         items = [metric for metric in items if metric is not None]
+        for metric in items:
+            # A metric at a sub-structure applies to each output below it.
+            _check_unshared(metric, seen, name, metrics)
         if items:
             per_output[match.target] = items
     return dict(sorted(per_output.items()))
@@ -690,7 +701,7 @@ class _SummedLoss:
 
     def __call__(self, y_true, y_pred, sample_weight=None):
         values = [loss(y_true, y_pred, sample_weight) for loss in self.losses]
-        return ops.sum(ops.stack(values))
+        return functools.reduce(ops.add, values)
 
 
 def _at(target, labels, predictions):
@@ -789,6 +800,24 @@ def _plain_weights(loss_weights):
         return _WeightArray(float(value) for value in array)
 
     return convert(loss_weights)
+
+
+def _warn_of_frozen_weights(loss_weights):
+    """Says what JAX does with a weight that is no number.
+
+    A step that is compiled by JAX holds the values of all variables that the
+    trainer does not hand to it, as they were when it was traced.
+    """
+    leaves = [leaf for _, leaf in flatten_with_paths(loss_weights)]
+    has_variable = any(isinstance(x, backend.Variable) for x in leaves)
+    if has_variable and backend.backend() == "jax":
+        warnings.warn(
+            "On JAX, a `keras.Variable` in `loss_weights` is read when the "
+            "step is compiled and not again: assigning to it has no effect on "
+            "compiled steps. Call `compile` again after each assignment, or "
+            "use `run_eagerly=True`.",
+            stacklevel=3,
+        )
 
 
 def _match_losses(loss, loss_weights, matcher, predictions):
@@ -959,6 +988,7 @@ class CompileLoss(losses_module.Loss):
         _check_losses(loss)
         self._user_loss = loss
         self._user_loss_weights = _plain_weights(loss_weights)
+        _warn_of_frozen_weights(self._user_loss_weights)
         self.output_names = output_names
         self.built = False
         self._plans = {}

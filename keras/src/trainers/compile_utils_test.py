@@ -385,6 +385,18 @@ class CompileLossTest(testing.TestCase):
         self.assertAllClose(a_loss.result(), 0.0)
         self.assertAllClose(b_loss.result(), 0.0)
 
+    def test_a_variable_is_read_at_each_call(self):
+        weight = backend.Variable(2.0)
+        if backend.backend() == "jax":
+            # Not so in a compiled step, which must be said.
+            with self.assertWarnsRegex(UserWarning, "not again"):
+                compile_loss = CompileLoss("mse", weight)
+        else:
+            compile_loss = CompileLoss("mse", weight)
+        self.assertAllClose(compile_loss(ZEROS, X), 2.0 * 20.0)
+        weight.assign(0.5)
+        self.assertAllClose(compile_loss(ZEROS, X), 0.5 * 20.0)
+
     def test_a_single_loss_has_no_entry(self):
         compile_loss = CompileLoss("mse", 3.0)
         self.assertAllClose(compile_loss(ZEROS, X), 60.0)
@@ -465,6 +477,34 @@ class CompileMetricsTest(testing.TestCase):
     def test_none_is_no_metric(self):
         with self.assertRaisesRegex(ValueError, "metric"):
             get_metric(None, ZEROS, X)
+
+    def test_masks_of_predictions_without_classes(self):
+        y_pred = backend.convert_to_tensor(
+            np.array([[0.9, 0.1], [0.9, 0.9]], "float32")
+        )
+        mask = np.array([[True, True], [True, False]])
+        backend.set_keras_mask(y_pred, backend.convert_to_tensor(mask))
+        compile_metrics = CompileMetrics([metrics.Precision()], None)
+        compile_metrics.update_state(np.array([[1.0, 1.0], [0.0, 0.0]]), y_pred)
+        # Found are two, of which the second is wrong; the third is masked.
+        self.assertAllClose(compile_metrics.result()["precision"], 0.5)
+
+    def test_one_object_for_a_sub_structure(self):
+        y = {"a": (ZEROS, ZEROS), "b": ZEROS}
+        compile_metrics = CompileMetrics(
+            {"a": metrics.MeanSquaredError()}, None
+        )
+        with self.assertRaisesRegex(ValueError, "used twice"):
+            compile_metrics.build(y, y)
+
+    def test_sample_weights_without_a_mask(self):
+        """A weight for each sample, where predictions have timesteps."""
+        y_true = np.array([[[1.0], [1.0]], [[1.0], [0.0]]], "float32")
+        y_pred = np.array([[[0.9], [0.1]], [[0.9], [0.9]]], "float32")
+        compile_metrics = CompileMetrics(None, [metrics.Precision()])
+        compile_metrics.update_state(y_true, y_pred, np.array([3.0, 1.0]))
+        # Found are 3, 1 and 1, of which the last one is wrong.
+        self.assertAllClose(compile_metrics.result()["precision"], 4.0 / 5.0)
 
     def test_masks_reach_every_metric(self):
         y_true = np.array([[1.0, 1.0, 0.0], [1.0, 0.0, 0.0]], "float32")
