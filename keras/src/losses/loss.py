@@ -12,6 +12,8 @@ straight to the mean.
 import functools
 import math
 
+import numpy as np
+
 from keras.src import backend
 from keras.src import dtype_policies
 from keras.src import ops
@@ -130,11 +132,17 @@ class Loss(KerasSaveable):
         return ops.convert_to_tensor(x, dtype=self._dtype)
 
     def _label(self, x):
-        if self._dtype in _NARROW:
-            x = ops.convert_to_tensor(x)
-            if not backend.is_float_dtype(_dtype_name(x.dtype)):
-                return x
-        return ops.convert_to_tensor(x, dtype=self._dtype)
+        if self._dtype not in _NARROW:
+            return ops.convert_to_tensor(x, dtype=self._dtype)
+        if not hasattr(x, "dtype"):
+            x = np.asarray(x)
+        dtype = backend.standardize_dtype(x.dtype)
+        if backend.is_float_dtype(dtype):
+            return ops.convert_to_tensor(x, dtype=self._dtype)
+        if backend.is_tensor(x):
+            return x
+        # JAX has no int64 unless it is switched on.
+        return ops.convert_to_tensor(x, dtype=backend.result_type(dtype))
 
     def call(self, y_true, y_pred):
         """Computes the unreduced loss.
@@ -208,6 +216,8 @@ def squeeze_or_expand_to_same_rank(x1, x2, expand_rank_1=True):
 
 def _align_structures(y_true, y_pred):
     labels, predictions = tree.flatten(y_true), tree.flatten(y_pred)
+    for prediction in predictions:
+        _require_samples(prediction)
     if len(labels) != len(predictions):
         # Only the loss itself can know how they belong together.
         return y_true, y_pred
@@ -267,22 +277,30 @@ def reduce_values(values, sample_weight=None, reduction="sum_over_batch_size"):
         return ops.sum(values)
     if len(values.shape) == 0:
         mean = values
-    elif reduction == "mean_with_sample_weight" and sample_weight is not None:
-        weights = ops.broadcast_to(sample_weight, ops.shape(values))
-        weights = ops.cast(weights, values.dtype)
-        mean = ops.divide_no_nan(ops.sum(values), ops.sum(weights))
+    elif reduction == "mean_with_sample_weight":
+        mean = _mean(values, sample_weight)
     else:
         mean = _mean(values)
     return scale_loss_for_distribution(mean)
 
 
-def _mean(values):
-    """The mean; 0 where a replica gets no sample of a batch."""
-    if None not in tuple(values.shape):
+def _mean(values, weights=None):
+    """The mean by number or by weight; 0 where there is nothing to divide by.
+
+    A replica may get no sample of a batch.
+    """
+    if weights is None and None not in tuple(values.shape):
         # No such replica has a static shape, since it would need one of 0.
         return ops.mean(values)
-    size = ops.cast(_size(values), values.dtype)
-    return ops.divide_no_nan(ops.sum(values), size)
+    # In float16, a sum above 65504 would be infinite.
+    wide = backend.result_type(_dtype_name(values.dtype), "float32")
+    if weights is None:
+        divisor = ops.cast(_size(values), wide)
+    else:
+        weights = ops.broadcast_to(weights, ops.shape(values))
+        divisor = ops.sum(ops.cast(weights, wide))
+    mean = ops.divide_no_nan(ops.sum(ops.cast(values, wide)), divisor)
+    return ops.cast(mean, values.dtype)
 
 
 def _size(x):
