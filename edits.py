@@ -135,6 +135,12 @@ def read(source, name):
 
 
 def _read_inside(outer, lines, prefix, name):
+    found = list(inside(outer, lines, prefix))
+    if prefix and not found:
+        raise EditError(
+            f"{name}: {prefix.rstrip('.')} has no '# replaces DIGITS: why' or "
+            "'# adds: why' above it, and nothing in it that has."
+        )
     for node in outer.body:
         is_allowed = isinstance(node, (*FUNCTIONS, ast.ClassDef, *IMPORTS))
         if not (is_allowed or node is outer.body[0] and _is_docstring(node)):
@@ -142,12 +148,6 @@ def _read_inside(outer, lines, prefix, name):
                 f"{name}: line {node.lineno} is no definition and no import: "
                 "an edit file holds nothing else."
             )
-    found = list(inside(outer, lines, prefix))
-    if prefix and not found:
-        raise EditError(
-            f"{name}: {prefix.rstrip('.')} has no '# replaces DIGITS: why' or "
-            "'# adds: why' above it, and nothing in it that has."
-        )
     for definition in found:
         match = MARKER.match(_first_line_of_comment(lines, definition.start))
         if not match:

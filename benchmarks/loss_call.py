@@ -14,8 +14,9 @@ import statistics
 import sys
 import time
 
-import keras
 import numpy as np
+
+import keras
 import pip_build
 
 LOSS, LOSSES = "keras.src.losses.loss", "keras.src.losses.losses"

@@ -23,7 +23,13 @@ UPSTREAM_PACKAGES = (
     "keras.src.trainers",
     "keras.src.models",
     "keras.src.callbacks",
+    "keras.src.losses",
+    "keras.src.metrics",
+    "keras.src.saving",
+    "keras.src.legacy",
 )
+# Those of a backend's own trainer; the ones of JAX need several devices.
+UPSTREAM_BACKEND_PACKAGES = {"tensorflow": ("keras.src.backend.tensorflow",)}
 WORKERS = min(os.cpu_count() or 1, 4)
 # Far more than any suite takes: for a test that hangs.
 LIMIT_SECONDS = 45 * 60
@@ -147,6 +153,7 @@ def run_upstream(backend, arguments):
     options = ["-c", str(settings), "--noconftest", "--collect-in-virtualenv"]
     options += ["-p", "upstream_plugin", "-n", str(WORKERS)]
     options += ["--pyargs", *UPSTREAM_PACKAGES]
+    options += UPSTREAM_BACKEND_PACKAGES.get(backend, ())
     return run_suite(backend, "upstream", options, variables, arguments, folder)
 
 

@@ -256,7 +256,10 @@ def _require_samples(y_pred):
 def _both(mask1, mask2):
     if mask1 is None or mask2 is None:
         return mask2 if mask1 is None else mask1
-    return ops.logical_and(mask1, mask2)
+    rank = max(len(mask1.shape), len(mask2.shape))
+    return ops.logical_and(
+        _expand_to_rank(mask1, rank), _expand_to_rank(mask2, rank)
+    )
 
 
 def reduce_values(values, sample_weight=None, reduction="sum_over_batch_size"):
@@ -275,10 +278,10 @@ def reduce_values(values, sample_weight=None, reduction="sum_over_batch_size"):
         return values
     if reduction == "sum":
         return ops.sum(values)
-    if len(values.shape) == 0:
-        mean = values
-    elif reduction == "mean_with_sample_weight":
+    if reduction == "mean_with_sample_weight" and sample_weight is not None:
         mean = _mean(values, sample_weight)
+    elif len(values.shape) == 0:
+        mean = values
     else:
         mean = _mean(values)
     return scale_loss_for_distribution(mean)

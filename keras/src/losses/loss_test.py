@@ -243,6 +243,26 @@ class AlignmentTest(LossTestCase):
         model = scaling_model(x.shape[1:], mask=True, loss=loss)
         self.assertStep(model, "fit", x, y, weight, 1.25, 2.5)
 
+    @parameterized.named_parameters(named(width=[2, 3]))
+    def test_mask_of_the_output_and_of_the_loss(self, width):
+        # Images of two rows: probability 1/2 in the first row of the first
+        # image, else 1/4. The output masks that image's second row, and the
+        # loss the second column of the first row.
+        y_pred = np.full((2, 2, width, 4), 0.25, "float32")
+        y_pred[0, 0] = [0.5, 0.25, 0.125, 0.125]
+        y_true = np.zeros((2, 2, width), "int32")
+        y_true[0, 0, 1] = 3
+        mask = np.array([[True, False], [True, True]])
+        loss = losses.SparseCategoricalCrossentropy(ignore_class=3)
+        # log(4) is twice log(2). With as many columns as rows, a mask of
+        # columns would leave other pixels.
+        first, second = width - 1, 2 * width
+        expected = np.log(2) * (first + 2 * second) / (first + second)
+        self.assertLoss(loss(y_true, masked(y_pred, mask)), expected)
+        weight = array([1, 10])
+        expected = np.log(2) * (first + 20 * second) / (first + second)
+        self.assertLoss(loss(y_true, masked(y_pred, mask), weight), expected)
+
 
 class Rank1Test(LossTestCase):
     """Outputs of shape `(batch_size,)`."""

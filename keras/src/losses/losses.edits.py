@@ -1,15 +1,21 @@
 """Edits to `losses.py` of Keras 3.15.1; no whole module, see `edits.py`.
 
 Losses are saved with all that they were made with. Upstream has done the same
-since (keras #23286).
+since (keras #23286). Labels get the rank of the predictions in `Loss`, once.
 """
 
 from keras.src.losses.loss import Loss
 
 
+class LossFunctionWrapper:
+    # replaces d2d39cff9344: `Loss` gives labels the predictions' rank now.
+    def call(self, y_true, y_pred):
+        return self.fn(y_true, y_pred, **self._fn_kwargs)
+
+
 class CosineSimilarity:
-    # replaces 9f375247ed49: `axis` was lost.
-    def get_config(self):
+    # adds: `axis` was lost, and upstream's tests pin that `get_config` does so.
+    def _get_saved_config(self):
         return config_with(self, axis=-1)
 
 

@@ -6,6 +6,7 @@ A compiled model that was saved as `.h5` can be loaded and trained on.
 # ruff: noqa: F821
 
 from keras.src import backend
+from keras.src import tree
 from keras.src.saving import object_registration
 
 
@@ -48,6 +49,21 @@ def model_metadata(model, include_optimizer=True, require_config=True):
             },
         }
     return metadata
+
+
+# replaces a566d8d52328: some losses have more to save than `get_config` tells.
+def _serialize_nested_config(config):
+    """Serializes each object in nested dicts, lists and tuples."""
+
+    def serialize(leaf):
+        if not callable(leaf):
+            return leaf
+        saved = serialization.serialize_keras_object(leaf)
+        if hasattr(leaf, "_get_saved_config"):
+            saved["config"] = leaf._get_saved_config()
+        return saved
+
+    return tree.map_structure(serialize, config)
 
 
 # replaces 26e5a6e4f644: short names of losses, such as "mse", could not be
