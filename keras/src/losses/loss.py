@@ -294,7 +294,8 @@ def _mean(values, weights=None):
     """
     if weights is None and None not in tuple(values.shape):
         # No such replica has a static shape, since it would need one of 0.
-        return ops.mean(values)
+        # Unless the axis is named, TensorFlow makes a tensor of all axes first.
+        return ops.mean(values, axis=0 if len(values.shape) == 1 else None)
     # In float16, a sum above 65504 would be infinite.
     wide = backend.result_type(_dtype_name(values.dtype), "float32")
     if weights is None:
