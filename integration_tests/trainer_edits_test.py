@@ -585,13 +585,24 @@ with tf.distribute.MirroredStrategy(["CPU:0", "CPU:1"]).scope():
     model = keras.Sequential(
         [
             keras.Input((1,)),
-            keras.layers.Dense(1, use_bias=False, kernel_initializer="ones"),
+            keras.layers.Dense(
+                1,
+                use_bias=False,
+                kernel_initializer="ones",
+                kernel_regularizer=keras.regularizers.L2(0.5),
+            ),
         ]
     )
     model.compile(keras.optimizers.SGD(0.0), loss="mse", metrics=["mae"])
 x = np.arange(12, dtype="float32").reshape(12, 1)
 found = [model.fit(x, 0 * x, batch_size=5, verbose=0).history["loss"][0]]
 found += model.evaluate(x, 0 * x, batch_size=5, verbose=0)
+with model.distribute_strategy.scope():
+    model.compile(keras.optimizers.SGD(0.001), loss="mse")
+history = model.fit(
+    x, 0 * x, batch_size=5, epochs=2, shuffle=False, verbose=0
+).history
+found += [float(model.get_weights()[0][0, 0]), *history["loss"]]
 print(json.dumps(found))
 """
 
@@ -609,6 +620,17 @@ def test_uneven_replicas(tmp_path, request):
     )
     assert answer.returncode == 0, answer.stderr[-2000:]
     # The means of the squares and of the numbers from 0 to 11.
-    expected = [506 / 12, 506 / 12, 5.5]
+    expected = [506 / 12 + 0.5, 506 / 12 + 0.5, 5.5]
+    # Two epochs of gradient descent on mean((k * x) ** 2) + 0.5 * k ** 2.
+    kernel, losses = 1.0, []
+    for _ in range(2):
+        total = 0.0
+        for batch in np.split(np.arange(12.0), [5, 10]):
+            loss = np.mean((kernel * batch) ** 2) + 0.5 * kernel**2
+            total += len(batch) * loss
+            kernel -= 0.001 * 2 * loss / kernel
+        losses.append(total / 12)
+    expected += [kernel, *losses]
     found = json.loads(answer.stdout.splitlines()[-1])
-    np.testing.assert_allclose(found, expected, rtol=1e-6)
+    # Six steps in float32.
+    np.testing.assert_allclose(found, expected, rtol=1e-5)

@@ -9,8 +9,10 @@ not rounded to a narrow float type. What has neither weight nor mask goes
 straight to the mean.
 """
 
+import contextlib
 import functools
 import math
+import threading
 
 import numpy as np
 
@@ -414,12 +416,43 @@ def apply_mask(sample_weight, mask, dtype, reduction):
     return _expand_to_rank(weight, rank) * _expand_to_rank(kept, rank)
 
 
-def _replicas():
-    """The number of replicas that a loss is computed on at the same time.
+class _Share(threading.local):
+    """The part of the batch that this replica has; `None` if not known.
 
-    Only `tf.distribute` runs the loss once for each replica, on its share of
-    the batch, and adds up the gradients.
+    `tf.distribute` runs each replica in a thread of its own.
     """
+
+    value = None
+
+
+_SHARE = _Share()
+
+
+@contextlib.contextmanager
+def replica_share(data):
+    """Lets losses count by how much of the batch their replica has.
+
+    Only `tf.distribute` computes the loss once for each replica, on its share
+    of the batch, and adds up the gradients. Does nothing without replicas.
+
+    Args:
+        data: The replica's share: nested tensors of shape `(samples, ...)`.
+    """
+    if _replicas() > 1:
+        import tensorflow as tf
+
+        leaf = next(leaf for leaf in tree.flatten(data) if leaf is not None)
+        samples = tf.cast(tf.shape(leaf)[0], "float32")
+        context = tf.distribute.get_replica_context()
+        total = context.all_reduce(tf.distribute.ReduceOp.SUM, samples)
+        _SHARE.value = ops.divide_no_nan(samples, total)
+    try:
+        yield
+    finally:
+        _SHARE.value = None
+
+
+def _replicas():
     if backend.backend() != "tensorflow":
         return 1
     import tensorflow as tf
@@ -427,17 +460,24 @@ def _replicas():
     return tf.distribute.get_strategy().num_replicas_in_sync
 
 
+def _replica_share(dtype):
+    share = _SHARE.value
+    return ops.cast(1.0 / _replicas() if share is None else share, dtype)
+
+
 def scale_loss_for_distribution(value):
-    """Makes a mean over a replica's share one that adds up to the batch's."""
-    replicas = _replicas()
-    if replicas == 1:
+    """Makes a mean over a replica's share one that adds up to the batch's.
+
+    In a trainer's step, that is by the number of samples; elsewhere all
+    replicas count alike.
+    """
+    if _replicas() == 1:
         return value
-    return ops.multiply(value, ops.cast(1.0 / replicas, value.dtype))
+    return ops.multiply(value, _replica_share(value.dtype))
 
 
 def unscale_loss_for_distribution(value):
     """Undoes `scale_loss_for_distribution`."""
-    replicas = _replicas()
-    if replicas == 1:
+    if _replicas() == 1:
         return value
-    return ops.multiply(value, ops.cast(replicas, value.dtype))
+    return ops.divide_no_nan(value, _replica_share(value.dtype))

@@ -9,11 +9,26 @@ distributed model must be built from a batch that its replicas share unevenly.
 import tensorflow as tf
 
 from keras.src import tree
+from keras.src.losses import loss as loss_module
 from keras.src.trainers.data_adapters import data_adapter_utils
 
 
 class TensorFlowTrainer:
     def _make_function(self, step_function):
+        # replaces fb7f37575adc: replicas counted alike, however many samples
+        # of the batch each of them has.
+        @tf.autograph.experimental.do_not_convert
+        def one_step_on_data(data):
+            """Runs a step on each replica's share of a batch."""
+
+            def step_on_share(share):
+                with loss_module.replica_share(share):
+                    return step_function(share)
+
+            strategy = self.distribute_strategy
+            logs = strategy.run(step_on_share, args=(data,))
+            return reduce_per_replica(logs, strategy, reduction="auto")
+
         # replaces 2d3c624f280c: what a step does without reading its data ran
         # once more at the end of a dataset of unknown length.
         @tf.autograph.experimental.do_not_convert
