@@ -130,6 +130,7 @@ def test_no_batch_without_data(static):
 @pytest.mark.parametrize("eagerly", [False, True])
 def test_step_that_reads_no_data(eagerly):
     """Where the data ends, not even this is run."""
+    import tensorflow as tf
 
     class Copying(keras.Model):
         def __init__(self):
@@ -151,7 +152,7 @@ def test_step_that_reads_no_data(eagerly):
     model.fit(batches(False), verbose=0)
     assert float(model.target) == 1.0
     model.target.assign(0.0)
-    with pytest.raises(StopIteration):
+    with pytest.raises(tf.errors.OutOfRangeError):
         model.train_function(iter(batches(False).take(0)))
     assert float(model.target) == 0.0
 
@@ -603,6 +604,16 @@ history = model.fit(
     x, 0 * x, batch_size=5, epochs=2, shuffle=False, verbose=0
 ).history
 found += [float(model.get_weights()[0][0, 0]), *history["loss"]]
+
+# Of unknown length: three batches, of 5, 5 and 2 rows.
+with model.distribute_strategy.scope():
+    model.compile(keras.optimizers.SGD(0.0), loss="mse")
+model.set_weights([np.ones((1, 1))])
+data = tf.data.Dataset.from_tensor_slices((x, 0 * x)).batch(5)
+data = data.filter(lambda *batch: True)
+model.fit(data, epochs=2, verbose=0)
+found += [int(model.optimizer.iterations.numpy())]
+found += [model.evaluate(data, verbose=0)]
 print(json.dumps(found))
 """
 
@@ -631,6 +642,8 @@ def test_uneven_replicas(tmp_path, request):
             kernel -= 0.001 * 2 * loss / kernel
         losses.append(total / 12)
     expected += [kernel, *losses]
+    # Two epochs of three steps each.
+    expected += [6, 506 / 12 + 0.5]
     found = json.loads(answer.stdout.splitlines()[-1])
     # Six steps in float32.
     np.testing.assert_allclose(found, expected, rtol=1e-5)

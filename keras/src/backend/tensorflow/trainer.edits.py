@@ -39,10 +39,18 @@ class TensorFlowTrainer:
             was run.
             """
             limit = self.steps_per_execution
-            if limit == 1 and not isinstance(iterator, tf.data.Iterator):
-                # TensorFlow can't run a step on several replicas in a branch.
+            if limit == 1:
+                step = one_step_on_data
+                if tf.inside_function() and not self.jit_compile:
+                    # A call waits for its data. Operations that TensorFlow
+                    # takes out of the called function wait for none.
+                    step = tf.function(
+                        step,
+                        autograph=False,
+                        experimental_attributes={"_noinline": True},
+                    )
                 return tf.experimental.Optional.from_value(
-                    one_step_on_data(iterator.get_next())
+                    step(iterator.get_next())
                 )
             nothing = tf.experimental.Optional.empty(None)
 
@@ -59,16 +67,8 @@ class TensorFlowTrainer:
                     outputs._element_spec = nothing._element_spec
                     return outputs
 
-                # Only a branch holds back the whole step: control dependencies
-                # do not reach into the function that it is.
-                has_data = data.has_value()
-                if limit > 1:
-                    has_data = tf.logical_and(count < limit, has_data)
+                has_data = tf.logical_and(count < limit, data.has_value())
                 return tf.cond(has_data, run, skip)
-
-            data = iterator.get_next_as_optional()
-            if limit == 1:
-                return run_step(0, data, nothing)
 
             def goes_on(count, data, outputs):
                 return tf.logical_and(count < limit, data.has_value())
@@ -85,9 +85,8 @@ class TensorFlowTrainer:
                     )
                 return count, data, outputs
 
-            *_, outputs = tf.while_loop(
-                goes_on, run_unrolled, (tf.constant(0), data, nothing)
-            )
+            start = tf.constant(0), iterator.get_next_as_optional(), nothing
+            *_, outputs = tf.while_loop(goes_on, run_unrolled, start)
             outputs._element_spec = nothing.element_spec
             return outputs
 
