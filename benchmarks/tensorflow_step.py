@@ -1,15 +1,14 @@
 """Times a training step of the TensorFlow trainer: the fork over stock Keras.
 
-    python benchmarks/tensorflow_step.py [--rounds N] [--steps N]
+    python benchmarks/tensorflow_step.py [--epochs N] [--steps N]
 
-Fork and stock run in turn, each in a process of its own, so that a machine
-that slows down slows both. Data of known length ends where the trainer knows
-it will; of data of unknown length the trainer finds the end by running into
-it, which is where the fork's step differs.
+Fork and stock are two processes that train in turn, one epoch each, so that a
+machine that slows down slows both. Data of known length ends where the trainer
+knows it will; of data of unknown length the trainer finds the end by running
+into it, which is where the fork's step differs.
 """
 
 import argparse
-import json
 import os
 import pathlib
 import statistics
@@ -17,15 +16,19 @@ import subprocess
 import sys
 import time
 
+import rich.progress
+
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 RUNNER = ROOT / "integration_tests" / "checkout_finder.py"
-EPOCHS = 7
 BATCH = 32
 GOAL = 1.02
 
 
-def measure(steps):
-    """Microseconds for a step, one number for each epoch and kind of data."""
+def serve(steps):
+    """Trains for an epoch on the data that each line of the input names.
+
+    Answers with the microseconds of a step.
+    """
     import numpy as np
     import tensorflow as tf
 
@@ -40,7 +43,6 @@ def measure(steps):
         "known": known.prefetch(8),
         "unknown": known.filter(lambda *batch: True).prefetch(8),
     }
-    times = {name: [] for name in datasets}
     models = {}
     for name in datasets:
         models[name] = keras.Sequential(
@@ -52,16 +54,15 @@ def measure(steps):
         )
         models[name].compile("adam", loss="mse", metrics=["mae"])
         models[name].fit(datasets[name], epochs=2, verbose=0)
-    for _ in range(EPOCHS):
-        for name, dataset in datasets.items():
-            start = time.perf_counter()
-            models[name].fit(dataset, epochs=1, verbose=0)
-            times[name].append(1e6 * (time.perf_counter() - start) / steps)
-    return times
+    for line in sys.stdin:
+        name = line.strip()
+        start = time.perf_counter()
+        models[name].fit(datasets[name], epochs=1, verbose=0)
+        print(1e6 * (time.perf_counter() - start) / steps, flush=True)
 
 
-def run(stock, steps):
-    """`measure` in another process, with or without the fork's modules."""
+def start(stock, steps):
+    """`serve` in another process, with or without the fork's modules."""
     options = ["--stock"] if stock else []
     command = [sys.executable, RUNNER, *options, __file__]
     environment = {
@@ -70,45 +71,60 @@ def run(stock, steps):
         "TF_CPP_MIN_LOG_LEVEL": "3",
         "PYTHONWARNINGS": "ignore",
     }
-    finished = subprocess.run(
-        [*command, "--measure", f"--steps={steps}"],
+    return subprocess.Popen(
+        [*command, "--serve", f"--steps={steps}"],
         env=environment,
+        stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=subprocess.DEVNULL,
-        check=True,
         text=True,
     )
-    return json.loads(finished.stdout.splitlines()[-1])
+
+
+def ask(process, name):
+    process.stdin.write(f"{name}\n")
+    process.stdin.flush()
+    return float(process.stdout.readline())
+
+
+def row(name, pairs):
+    """A row of the table, from pairs of times of stock and fork."""
+    stock, fork = (statistics.median(times) for times in zip(*pairs))
+    ratios = [f / s for s, f in pairs]
+    low, middle, high = statistics.quantiles(ratios, n=4)
+    return (
+        f"| {name} length | {stock:.0f} | {fork:.0f} | {middle:.2f} "
+        f"| {low:.2f} to {high:.2f} |"
+    )
 
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--epochs", type=int, default=40)
     parser.add_argument("--steps", type=int, default=500)
-    parser.add_argument("--measure", action="store_true", help="internal")
+    parser.add_argument("--serve", action="store_true", help="internal")
     arguments = parser.parse_args()
-    if arguments.measure:
-        print(json.dumps(measure(arguments.steps)))
+    if arguments.serve:
+        serve(arguments.steps)
         return
-    found = {True: [], False: []}
-    for number in range(arguments.rounds):
-        # Who goes first changes, too.
-        for stock in (True, False) if number % 2 else (False, True):
-            found[stock].append(run(stock, arguments.steps))
-    print(f"{'data':<9}{'stock':>18}{'fork':>18}{'fork/stock':>20}")
-    for name in ("known", "unknown"):
-        # The fastest epoch of a process is the one least disturbed.
-        stock = [min(times[name]) for times in found[True]]
-        fork = [min(times[name]) for times in found[False]]
-        ratios = [f / s for f, s in zip(fork, stock)]
-        cells = [
-            f"{statistics.median(values):.0f} us "
-            f"({min(values):.0f}-{max(values):.0f})"
-            for values in (stock, fork)
-        ]
-        spread = f"({min(ratios):.2f}-{max(ratios):.2f})"
-        ratio = f"{statistics.median(ratios):.3f} {spread}"
-        print(f"{name:<9}{cells[0]:>18}{cells[1]:>18}{ratio:>20}")
+    processes = [start(stock, arguments.steps) for stock in (True, False)]
+    pairs = {"known": [], "unknown": []}
+    # A first answer comes when both are ready.
+    for process in processes:
+        ask(process, "known")
+    for number in rich.progress.track(range(arguments.epochs), "Training"):
+        for name in pairs:
+            # Who goes first changes, too.
+            order = processes[:: -1 if number % 2 else 1]
+            times = {process: ask(process, name) for process in order}
+            pairs[name].append([times[process] for process in processes])
+    for process in processes:
+        process.stdin.close()
+        process.wait()
+    print("| data | stock us | fork us | fork/stock | spread |")
+    print("| --- | --- | --- | --- | --- |")
+    for name in pairs:
+        print(row(name, pairs[name]))
     print(f"The goal is a median ratio of at most {GOAL}.")
 
 
