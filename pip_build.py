@@ -273,7 +273,8 @@ def lay_over(tree):
     for path, file in edit_files().items():
         source, names = edited(tree, path, file)
         (tree / path).write_bytes(source.encode())
-        done += [f"edited: {path} ({name})" for name in names]
+        what = names or ["its imports"]
+        done += [f"edited: {path} ({name})" for name in what]
     path = "keras/src/version.py"
     edit(
         tree / path,

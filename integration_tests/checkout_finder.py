@@ -29,16 +29,23 @@ class CheckoutFinder(importlib.abc.MetaPathFinder):
     """Serves the modules that the wheel would have laid over the base."""
 
     def __init__(self):
-        self.files = {
-            path.removesuffix(".py").replace("/", "."): file
-            for path, file in our_files().items()
-        }
+        self.files, self.packages = {}, {}
+        for path, file in our_files().items():
+            folder, _, stem = path.removesuffix(".py").rpartition("/")
+            name = folder.replace("/", ".")
+            if stem == "__init__":
+                self.packages[name] = [str(pip_build.unpacked_base() / folder)]
+            else:
+                name = f"{name}.{stem}"
+            self.files[name] = file
 
     def find_spec(self, fullname, path=None, target=None):
         if fullname not in self.files:
             return None
         return importlib.util.spec_from_file_location(
-            fullname, self.files[fullname]
+            fullname,
+            self.files[fullname],
+            submodule_search_locations=self.packages.get(fullname),
         )
 
 

@@ -69,6 +69,9 @@ class MonitorCallback(Callback):
         name = self.monitor.removeprefix("val_")
         if name == "loss":
             return "down"
+        if name.endswith("_contribution"):
+            # Of `LossContributions`, which adds it beside the raw loss.
+            name = name.removesuffix("_contribution") + "_loss"
         named = _named_metrics(getattr(self.model, "metrics", ()))
         # An output called `val` logs `val_..._loss` in training, too.
         metric = named.get(name) or named.get(self.monitor)

@@ -11,8 +11,8 @@ when the first batch shows the structure of the outputs. The step is a loop
 over that plan.
 """
 
+import contextlib
 import functools
-import warnings
 from typing import Any
 from typing import Callable
 from typing import NamedTuple
@@ -520,45 +520,69 @@ def _check_label(user, labels, index, matcher, y_true):
 
 
 class RawLossSums(metrics_module.Metric):
-    """Sums of all raw losses of a model over the samples of an epoch.
+    """Sums over the samples of an epoch, for all loss entries of a model.
 
-    One vector holds the sum of each loss entry and, last, the number of
-    samples. It is updated by one operation, which depends on the data: where
-    a TensorFlow dataset of unknown length turns out to be at its end, nothing
-    is counted.
+    One vector holds the sum of each entry's raw losses, the sums of the
+    contributions and of the weights of those entries whose weight may move,
+    and, last, the number of samples. It is updated by one operation, which
+    depends on the data: where a TensorFlow dataset of unknown length turns out
+    to be at its end, nothing is counted.
 
     Args:
         count: The number of loss entries.
+        moving: The indices of the entries whose weight is no fixed number.
         name: The name of this object.
     """
 
-    def __init__(self, count, name="raw_loss_sums"):
+    def __init__(self, count, moving=(), name="raw_loss_sums"):
         # 600 batches in bfloat16 would saturate.
         wide = "float64" if backend.floatx() == "float64" else "float32"
         super().__init__(dtype=wide, name=name)
+        self._place = {
+            index: count + 2 * place for place, index in enumerate(moving)
+        }
         self.sums = self.add_variable(
-            shape=(count + 1,),
+            shape=(count + 2 * len(moving) + 1,),
             initializer="zeros",
             dtype=self.dtype,
             name="sums",
         )
 
-    def update_state(self, raw_losses, batch_size):
+    def update_state(self, raw_losses, weights, batch_size):
         """Adds the raw losses of a batch.
 
         Args:
             raw_losses: A list of scalar tensors, one for each loss entry.
+            weights: The loss weights that they were multiplied by.
             batch_size: The number of samples in the batch, a scalar.
         """
-        one = ops.ones((), self.dtype)
-        terms = [ops.cast(raw, self.dtype) for raw in raw_losses] + [one]
-        terms = ops.stop_gradient(ops.stack(terms))
+        terms = [ops.cast(raw, self.dtype) for raw in raw_losses]
+        for index in self._place:
+            weight = ops.cast(weights[index], self.dtype)
+            terms += [terms[index] * weight, weight]
+        terms = ops.stack([*terms, ops.ones((), self.dtype)])
+        terms = ops.stop_gradient(terms)
         self.sums.assign_add(terms * ops.cast(batch_size, self.dtype))
 
     def mean(self, index):
         """The average over samples of the loss entry at `index`."""
         sums = ops.convert_to_tensor(self.sums)
         return ops.divide_no_nan(sums[index], sums[-1])
+
+    def mean_contribution(self, index, weight):
+        """The averages over samples of an entry's contribution and weight.
+
+        Args:
+            index: The position of the entry.
+            weight: Its loss weight, if that is a fixed number.
+
+        Returns:
+            A tuple of two scalars.
+        """
+        if index not in self._place:
+            return self.mean(index) * weight, weight
+        place = self._place[index]
+        return self.mean(place), self.mean(place + 1)
 
 
 class RawLoss(metrics_module.Metric):
@@ -802,22 +826,31 @@ def _plain_weights(loss_weights):
     return convert(loss_weights)
 
 
-def _warn_of_frozen_weights(loss_weights):
-    """Says what JAX does with a weight that is no number.
+def _is_fixed(weight):
+    """Whether a loss weight has the same value at every step."""
+    return weight is None or isinstance(weight, float)
 
-    A step that is compiled by JAX holds the values of all variables that the
-    trainer does not hand to it, as they were when it was traced.
+
+def current_loss_weights(loss_weights):
+    """Loss weights as they are now: numbers where `keras.Variable`s stood.
+
+    Args:
+        loss_weights: What `compile` was given.
+
+    Returns:
+        The same structure, which can be saved on every backend.
     """
-    leaves = [leaf for _, leaf in flatten_with_paths(loss_weights)]
-    has_variable = any(isinstance(x, backend.Variable) for x in leaves)
-    if has_variable and backend.backend() == "jax":
-        warnings.warn(
-            "On JAX, a `keras.Variable` in `loss_weights` is read when the "
-            "step is compiled and not again: assigning to it has no effect on "
-            "compiled steps. Call `compile` again after each assignment, or "
-            "use `run_eagerly=True`.",
-            stacklevel=3,
-        )
+
+    def convert(weight):
+        if isinstance(weight, dict):
+            return {key: convert(value) for key, value in weight.items()}
+        if isinstance(weight, (list, tuple)):
+            return type(weight)(map(convert, weight))
+        if isinstance(weight, backend.Variable) or backend.is_tensor(weight):
+            return backend.convert_to_numpy(weight).tolist()
+        return weight
+
+    return convert(loss_weights)
 
 
 def _match_losses(loss, loss_weights, matcher, predictions):
@@ -908,8 +941,9 @@ def _weigh(raw, weight):
     """The contribution of a loss entry."""
     if weight is None:
         return raw
-    if not isinstance(weight, float):
-        weight = ops.cast(weight, raw.dtype)
+    if not _is_fixed(weight):
+        # Training a loss weight would only make it small.
+        weight = ops.stop_gradient(ops.cast(weight, raw.dtype))
     return ops.multiply(raw, weight)
 
 
@@ -988,12 +1022,12 @@ class CompileLoss(losses_module.Loss):
         _check_losses(loss)
         self._user_loss = loss
         self._user_loss_weights = _plain_weights(loss_weights)
-        _warn_of_frozen_weights(self._user_loss_weights)
         self.output_names = output_names
         self.built = False
         self._plans = {}
         self._sums = None
         self._metrics = []
+        self._handed_weights = {}
 
     @property
     def metrics(self):
@@ -1025,7 +1059,14 @@ class CompileLoss(losses_module.Loss):
         plan.resolve(plan.read_labels(y_true), predictions)
         names = [entry.name for entry in plan.entries]
         if not self.built and _is_reported(names, self._user_loss, y_pred):
-            self._sums = RawLossSums(len(names))
+            self._sums = RawLossSums(
+                len(names),
+                moving=[
+                    index
+                    for index, entry in enumerate(plan.entries)
+                    if not _is_fixed(entry.weight)
+                ],
+            )
             self._metrics = [
                 RawLoss(name, self._sums, i) for i, name in enumerate(names)
             ]
@@ -1044,6 +1085,53 @@ class CompileLoss(losses_module.Loss):
             }
         )
 
+    @property
+    def weight_variables(self):
+        """The loss weights that are `keras.Variable`s, each of them once."""
+        leaves = [x for _, x in flatten_with_paths(self._user_loss_weights)]
+        variables = [x for x in leaves if isinstance(x, backend.Variable)]
+        return list({id(x): x for x in variables}.values())
+
+    @contextlib.contextmanager
+    def reading_weights(self, variables, values):
+        """Reads loss weights from `values` instead of the variables.
+
+        A step that is compiled by JAX has to be handed whatever may change:
+        what it reads by itself is what it read when it was traced.
+
+        Args:
+            variables: Some of `weight_variables`.
+            values: A scalar tensor for each of them.
+        """
+        self._handed_weights = {
+            id(variable): value for variable, value in zip(variables, values)
+        }
+        try:
+            yield
+        finally:
+            self._handed_weights = {}
+
+    def contributions(self):
+        """What each loss entry added to the total, averaged over samples.
+
+        Returns:
+            A dict with `<output>_contribution` and `<output>_weight`, floats,
+            for each `<output>_loss` that is logged. Where the weight moved
+            during the epoch, the contribution is the average of weight x raw
+            loss, not the product of the averages.
+        """
+        found = {}
+        plan = next(iter(self._plans.values()), None)
+        if plan is None or self._sums is None:
+            return found
+        for index, entry in enumerate(plan.entries):
+            weight = 1.0 if entry.weight is None else entry.weight
+            stem = entry.name.removesuffix("_loss")
+            names = f"{stem}_contribution", f"{stem}_weight"
+            values = self._sums.mean_contribution(index, weight)
+            found.update(zip(names, map(float, values)))
+        return found
+
     def __call__(self, y_true, y_pred, sample_weight=None):
         with ops.name_scope(self.name):
             return self.call(y_true, y_pred, sample_weight)
@@ -1057,18 +1145,22 @@ class CompileLoss(losses_module.Loss):
         sample_weights = plan.matcher.read(SAMPLE_WEIGHT, sample_weight)
         batch_size = _batch_size(predictions, labels)
 
-        raw_losses, total = [], None
+        raw_losses, weights, total = [], [], None
         for entry in plan.entries:
             raw = entry.raw_loss(labels, predictions, sample_weights)
             raw = ops.cast(raw, self.dtype)
             if len(raw.shape) > 0:
                 raise self._not_reduced(entry, raw, plan.matcher)
+            weight = self._handed_weights.get(id(entry.weight), entry.weight)
             raw_losses.append(raw)
-            contribution = _weigh(raw, entry.weight)
+            weights.append(weight)
+            contribution = _weigh(raw, weight)
             total = contribution if total is None else total + contribution
         if self._sums is not None:
             unscale = loss_module.unscale_loss_for_distribution
-            self._sums.update_state(list(map(unscale, raw_losses)), batch_size)
+            self._sums.update_state(
+                list(map(unscale, raw_losses)), weights, batch_size
+            )
         return total
 
     def _not_reduced(self, entry, raw, matcher):

@@ -11,6 +11,7 @@ from keras.src import metrics as metrics_module
 from keras.src import optimizers
 from keras.src.optimizers.loss_scale_optimizer import LossScaleOptimizer
 from keras.src.saving import serialization_lib
+from keras.src.trainers import compile_utils
 from keras.src.trainers.compile_utils import CompileLoss
 from keras.src.trainers.compile_utils import CompileMetrics
 from keras.src.trainers.data_adapters import data_adapter_utils
@@ -93,6 +94,26 @@ class Trainer:
             layer: layer.trainable for layer in self._flatten_layers()
         }
         self.compiled = True
+
+    # replaces 4d584e2e212b: loss weights that are variables could not be
+    # saved on every backend.
+    def get_compile_config(self):
+        """What `compile_from_config` compiles a model alike from.
+
+        Loss weights that are `keras.Variable`s are saved as the numbers that
+        they hold.
+
+        Returns:
+            A dict, empty if the model is not compiled.
+        """
+        config = getattr(self, "_compile_config", None)
+        if config is None or not self.compiled:
+            return {}
+        arguments = dict(config.config)
+        arguments["loss_weights"] = compile_utils.current_loss_weights(
+            arguments.get("loss_weights")
+        )
+        return serialization_lib.SerializableDict(**arguments).serialize()
 
     # replaces 7dfdebacbcba: it named `compile_metrics` instead of the metrics,
     # in another order than that of `evaluate`.

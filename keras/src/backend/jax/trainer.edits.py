@@ -1,7 +1,10 @@
 """Edits to `trainer.py` of Keras 3.15.1; no whole module, see `edits.py`.
 
-Data that holds no samples is refused instead of ending in `StopIteration`.
+A loss weight that is a `keras.Variable` is handed to each compiled step. Data
+that holds no samples is refused instead of ending in `StopIteration`.
 """
+# Some names are those of the base.
+# ruff: noqa: F821
 
 import contextlib
 
@@ -14,3 +17,58 @@ class JAXTrainer:
             refused = iterator.catch_stop_iteration()
         with refused:
             super()._symbolic_build(iterator, data_batch)
+
+    # adds: shared by training and evaluation.
+    def _compile_step(self, step, is_part_of_state):
+        """Compiles a step, unless it is to run eagerly.
+
+        Args:
+            step: Called with the state and a batch.
+            is_part_of_state: For trainable, non-trainable, optimizer and
+                metrics variables, whether they are in the state.
+        """
+        if self.run_eagerly or not self.jit_compile:
+            return step
+        shardings = None
+        if distribution_lib.distribution() is not None:
+            parts = zip(self._get_state_sharding_spec(), is_part_of_state)
+            shardings = None, tuple(part for part, is_in in parts if is_in)
+        # What belongs to the model is in the state already.
+        own = {id(variable) for variable in self.variables}
+        weights = [
+            variable
+            for variable in getattr(self._compile_loss, "weight_variables", ())
+            if id(variable) not in own
+        ]
+
+        def step_with_weights(state, data, values):
+            if not values:
+                return step(state, data)
+            with self._compile_loss.reading_weights(weights, values):
+                return step(state, data)
+
+        compiled = jit(
+            step_with_weights, donate_argnums=0, out_shardings=shardings
+        )
+
+        def step_on_state(state, data):
+            # With its dtype, lest the first assignment is the first to have a
+            # definite one and has the step traced again.
+            values = [jax.numpy.asarray(v.value, v.dtype) for v in weights]
+            return compiled(state, data, values)
+
+        return step_on_state
+
+    # replaces 80cf7f170ef6: a compiled step kept the loss weights that it was
+    # traced with.
+    def make_train_function(self, force=False):
+        if self.train_function is None or force:
+            step = self._compile_step(self.train_step, (True,) * 4)
+            self.train_function = self._make_function(step)
+
+    # replaces f496ed6c9767: the same.
+    def make_test_function(self, force=False):
+        if self.test_function is None or force:
+            is_part_of_state = True, True, False, True
+            step = self._compile_step(self.test_step, is_part_of_state)
+            self.test_function = self._make_function(step)

@@ -8,6 +8,7 @@ A compiled model that was saved as `.h5` can be loaded and trained on.
 from keras.src import backend
 from keras.src import tree
 from keras.src.saving import object_registration
+from keras.src.trainers import compile_utils
 
 
 # replaces ba6e600c060c: saving took the optimizer out of the model's own
@@ -40,6 +41,9 @@ def model_metadata(model, include_optimizer=True, require_config=True):
     if optimizer and include_optimizer and model.compiled:
         arguments = dict(model._compile_config.config)
         arguments.pop("optimizer", None)
+        arguments["loss_weights"] = compile_utils.current_loss_weights(
+            arguments.get("loss_weights")
+        )
         name = object_registration.get_registered_name(type(optimizer))
         metadata["training_config"] = {
             **_serialize_nested_config(arguments),

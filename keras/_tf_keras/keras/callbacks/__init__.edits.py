@@ -1,0 +1,8 @@
+"""Edits to `keras.callbacks` of Keras 3.15.1; no whole module, see `edits.py`.
+
+Makes the callback that is only ours public.
+"""
+
+from keras.src.callbacks.loss_contributions import (
+    LossContributions as LossContributions,
+)
