@@ -281,8 +281,9 @@ def reduce_values(values, sample_weight=None, reduction="sum_over_batch_size"):
     if reduction == "sum":
         return ops.sum(values)
     if reduction == "mean_with_sample_weight" and sample_weight is not None:
-        mean = _mean(values, sample_weight)
-    elif len(values.shape) == 0:
+        # Divided by the weights of the whole batch, it adds up as it is.
+        return _mean(values, sample_weight)
+    if len(values.shape) == 0:
         mean = values
     else:
         mean = _mean(values)
@@ -304,7 +305,7 @@ def _mean(values, weights=None):
         divisor = ops.cast(_size(values), wide)
     else:
         weights = ops.broadcast_to(weights, ops.shape(values))
-        divisor = ops.sum(ops.cast(weights, wide))
+        (divisor,) = _of_all_replicas(ops.sum(ops.cast(weights, wide)))
     mean = ops.divide_no_nan(ops.sum(ops.cast(values, wide)), divisor)
     return ops.cast(mean, values.dtype)
 
@@ -405,8 +406,10 @@ def apply_mask(sample_weight, mask, dtype, reduction):
     kept = ops.cast(mask, dtype)
     if reduction in ("mean", "sum_over_batch_size"):
         # In float16, a count above 65504 would be infinite.
-        count = ops.sum(ops.cast(mask, "float32"))
-        total = ops.cast(_size(mask), "float32")
+        count, total = _of_all_replicas(
+            ops.sum(ops.cast(mask, "float32")),
+            ops.cast(_size(mask), "float32"),
+        )
         kept = kept * ops.cast(ops.divide_no_nan(total, count), dtype)
     if sample_weight is None:
         return kept
@@ -458,6 +461,22 @@ def _replicas():
     import tensorflow as tf
 
     return tf.distribute.get_strategy().num_replicas_in_sync
+
+
+def _of_all_replicas(*numbers):
+    """What numbers of this replica's share of a batch are for all of it.
+
+    Outside of a trainer's step, where shares are not known, all replicas are
+    taken to have the same numbers.
+    """
+    if _replicas() == 1:
+        return numbers
+    if _SHARE.value is None:
+        return [number * _replicas() for number in numbers]
+    import tensorflow as tf
+
+    context = tf.distribute.get_replica_context()
+    return context.all_reduce(tf.distribute.ReduceOp.SUM, list(numbers))
 
 
 def _replica_share(dtype):

@@ -6,6 +6,8 @@ distributed model must be built from a batch that its replicas share unevenly.
 # The shells hold names that only the base defines.
 # ruff: noqa: F821
 
+import itertools
+
 import tensorflow as tf
 
 from keras.src import tree
@@ -16,7 +18,8 @@ from keras.src.trainers.data_adapters import data_adapter_utils
 class TensorFlowTrainer:
     def _make_function(self, step_function):
         # replaces fb7f37575adc: replicas counted alike, however many samples
-        # of the batch each of them has.
+        # of the batch each of them has; several workers had no logs at all,
+        # since these have no axis to be reduced.
         @tf.autograph.experimental.do_not_convert
         def one_step_on_data(data):
             """Runs a step on each replica's share of a batch."""
@@ -27,7 +30,16 @@ class TensorFlowTrainer:
 
             strategy = self.distribute_strategy
             logs = strategy.run(step_on_share, args=(data,))
-            return reduce_per_replica(logs, strategy, reduction="auto")
+            if strategy.num_replicas_in_sync == 1:
+                return reduce_per_replica(logs, strategy, reduction="auto")
+            # A mean of the replicas' means would count them alike. Outside of
+            # the replicas, a metric holds the sums of all of them.
+            of_batch = self._get_metrics_result_or_logs(logs)
+            if of_batch is not logs:
+                return of_batch
+            return tree.map_structure(
+                lambda log: strategy.reduce("MEAN", log, axis=None), logs
+            )
 
         # replaces 2d3c624f280c: what a step does without reading its data ran
         # once more at the end of a dataset of unknown length.
@@ -89,6 +101,29 @@ class TensorFlowTrainer:
             *_, outputs = tf.while_loop(goes_on, run_unrolled, start)
             outputs._element_spec = nothing.element_spec
             return outputs
+
+        # replaces d7c849695cc5: several steps in one execution need branches, and
+        # TensorFlow can't run a step on several replicas in a branch.
+        def function(iterator):
+            """Runs up to `steps_per_execution` steps; the last one's logs."""
+            is_iterator = isinstance(
+                iterator, (tf.data.Iterator, tf.distribute.DistributedIterator)
+            )
+            has_replicas = is_iterator and not isinstance(
+                iterator, tf.data.Iterator
+            )
+            limit = self.steps_per_execution
+            if is_iterator and not (has_replicas and limit > 1):
+                logs = multi_step_on_iterator(iterator)
+                if logs.has_value():
+                    return logs.get_value()
+                raise StopIteration
+            logs = None
+            for data in itertools.islice(iterator, limit):
+                logs = one_step_on_data(data)
+            if logs is None:
+                raise StopIteration
+            return logs
 
     # replaces 92a504f5eba9: it took the mean of the replicas' batches, which
     # may be of several sizes, to learn the shape of a batch.
