@@ -1,12 +1,15 @@
 """Edits to `trainer.py` of Keras 3.15.1; no whole module, see `edits.py`.
 
 A loss weight that is a `keras.Variable` is handed to each compiled step. Data
-that holds no samples is refused instead of ending in `StopIteration`.
+that holds no samples is refused instead of ending in `StopIteration`, and so
+are arrays that don't divide among the devices.
 """
 # Some names are those of the base.
 # ruff: noqa: F821
 
 import contextlib
+
+from keras.src.trainers.data_adapters.array_data_adapter import ArrayDataAdapter
 
 
 class JAXTrainer:
@@ -72,3 +75,39 @@ class JAXTrainer:
             is_part_of_state = True, True, False, True
             step = self._compile_step(self.test_step, is_part_of_state)
             self.test_function = self._make_function(step)
+
+
+class JAXEpochIterator:
+    # replaces cd78237e1618: arrays whose last batch does not divide were
+    # refused after the steps before it, and with the variables taken away.
+    def _get_distributed_iterator(self, distribution):
+        """Refuses at once what is known not to divide."""
+        layouts = []
+
+        def layout(x):
+            if x is None:
+                return None
+            return distribution.get_data_layout(x.shape).backend_layout
+
+        def distribute(batch):
+            if not layouts:
+                # Of the first batch, to save the time for the others.
+                layouts.append(tree.map_structure(layout, batch))
+            return _distribute_data(batch, layouts[0])
+
+        self._require_even_shares(distribution)
+        return map(distribute, self.data_adapter.get_jax_iterator())
+
+    # adds: the sizes of all batches of arrays are known.
+    def _require_even_shares(self, distribution):
+        adapter = self.data_adapter
+        is_array = isinstance(adapter, ArrayDataAdapter)
+        if not is_array or self.steps_per_epoch is not None:
+            return
+        sizes = [adapter.partial_batch_size or adapter.batch_size]
+        if adapter.num_batches > 1:
+            sizes.append(adapter.batch_size)
+        mesh = distribution.device_mesh
+        axis = mesh.axis_names.index(distribution.batch_dim_name)
+        for size in sizes:
+            jax_distribution_lib.require_even_shares(size, mesh.shape[axis])

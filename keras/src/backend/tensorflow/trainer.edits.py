@@ -102,18 +102,14 @@ class TensorFlowTrainer:
             outputs._element_spec = nothing.element_spec
             return outputs
 
-        # replaces d7c849695cc5: several steps in one execution need branches, and
-        # TensorFlow can't run a step on several replicas in a branch.
+        # replaces d7c849695cc5: several steps in one execution take branches,
+        # and TensorFlow can't run a step on several replicas in a branch.
         def function(iterator):
             """Runs up to `steps_per_execution` steps; the last one's logs."""
-            is_iterator = isinstance(
-                iterator, (tf.data.Iterator, tf.distribute.DistributedIterator)
-            )
-            has_replicas = is_iterator and not isinstance(
-                iterator, tf.data.Iterator
-            )
             limit = self.steps_per_execution
-            if is_iterator and not (has_replicas and limit > 1):
+            is_local = isinstance(iterator, tf.data.Iterator)
+            is_shared = isinstance(iterator, tf.distribute.DistributedIterator)
+            if is_local or (is_shared and limit == 1):
                 logs = multi_step_on_iterator(iterator)
                 if logs.has_value():
                     return logs.get_value()
