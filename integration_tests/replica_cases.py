@@ -9,6 +9,7 @@ so that one run shows all of them. With `e = k * x - y`, the raw loss is
 `R(f(e))` and its gradient `R(f'(e) * x)`, where `R` is a weighted sum or mean.
 """
 
+import itertools
 from typing import NamedTuple
 
 import numpy as np
@@ -221,6 +222,25 @@ def batches(arrays, batch_size):
     ]
 
 
+def halves(samples, batch_size):
+    """The indices of the first and second half of every batch."""
+    index = [
+        np.array_split(np.arange(samples)[start : start + batch_size], 2)
+        for start in range(0, samples, batch_size)
+    ]
+    return [np.concatenate(half) for half in zip(*index)]
+
+
+def rank_rows(counts):
+    """What `data` returns, for ranks with as many samples as `counts` says."""
+    arrays = data(sum(counts))
+    ends = np.cumsum(counts)
+    return [
+        rows(arrays, slice(end - count, end))
+        for count, end in zip(counts, ends)
+    ]
+
+
 class Averages:
     """Logs as averages over the samples seen so far."""
 
@@ -278,6 +298,38 @@ class OneDevice:
             if train:
                 self.step(gradients)
         return averages.seen
+
+
+def expected_on_ranks(ranks, batch_size):
+    """What ranks find whose gradients PyTorch averages, from NumPy.
+
+    Args:
+        ranks: For each rank, its samples.
+        batch_size: The size of a rank's batch. A rank that has no batch left
+            has a gradient of 0 in the average.
+
+    Returns:
+        A dict with the logs of each rank and epoch, and the kernels.
+    """
+    device, history = OneDevice(), []
+    for _ in range(EPOCHS):
+        averages = [Averages() for _ in ranks]
+        steps = itertools.zip_longest(
+            *(batches(arrays, batch_size) for arrays in ranks)
+        )
+        for step in steps:
+            sums = dict.fromkeys(HEADS, 0.0)
+            for batch, average in zip(step, averages):
+                if batch is None:
+                    continue
+                logs, gradients = device.batch(*batch)
+                average.add(logs, len(batch[0]))
+                for name, gradient in gradients.items():
+                    sums[name] = sums[name] + gradient
+            device.step({name: g / len(ranks) for name, g in sums.items()})
+        history.append([average.seen[-1] for average in averages])
+        device.move()
+    return {"history": history, "kernels": dict(device.kernels)}
 
 
 def expected(samples, batch_size, moves=True):

@@ -16,9 +16,11 @@ from integration_tests import replica_cases as cases
 # in the last batch; three replicas get 3, 3 and 1.
 TENSORFLOW = {"samples": 15, "batch_size": 7}
 # JAX splits evenly, also what is left for the last batch.
+# JAX splits evenly, also what is left for the last batch.
 JAX = {"samples": 20, "batch_size": 8}
-# Two ranks of PyTorch; the second one has no third batch.
-TORCH = {"ranks": (10, 8), "batch_size": 4}
+MOVES_ON_JAX = False
+# Samples of two ranks of PyTorch: the second one has no third batch.
+UNEVEN_RANKS = (10, 8)
 
 
 def fit_and_evaluate(model, moving, arrays, batch_size):
@@ -105,9 +107,155 @@ def tensorflow_multi_worker(rank, *ports):
     return on_strategy(tf.distribute.MultiWorkerMirroredStrategy())
 
 
+def on_distribution(distribution, arrays, batch_size):
+    """What a model finds that a `keras.distribution` spreads out."""
+    with distribution.scope():
+        model, moving = cases.make_model(moves=MOVES_ON_JAX)
+        return fit_and_evaluate(model, moving, arrays, batch_size)
+
+
+def jax_devices():
+    """On the devices of one process, by data and by data and model."""
+    from keras import distribution as keras_distribution
+
+    arrays, batch_size = cases.data(JAX["samples"]), JAX["batch_size"]
+    by_data = keras_distribution.DataParallel()
+    mesh = keras_distribution.DeviceMesh((2, 2), ("batch", "model"))
+    layouts = keras_distribution.LayoutMap(mesh)
+    layouts[".*kernel"] = (None, "model")
+    by_model = keras_distribution.ModelParallel(layout_map=layouts)
+    found = {
+        "devices": len(keras_distribution.list_devices()),
+        "data": on_distribution(by_data, arrays, batch_size),
+        "model": on_distribution(by_model, arrays, batch_size),
+    }
+    with by_data.scope():
+        found["errors"] = errors_of_uneven_batches(arrays, batch_size)
+    return found
+
+
+def errors_of_uneven_batches(arrays, batch_size):
+    """What is said of batches of 8 and 2 samples, or of 10, on 4 devices.
+
+    Also whether the model is still what it was.
+    """
+    found = {}
+    for built in (False, True):
+        model, _ = cases.make_model(moves=False)
+        before = cases.kernels(model)
+        if built:
+            x, y, sample_weight = cases.rows(arrays, slice(batch_size))
+            model.evaluate(x, y, sample_weight=sample_weight, verbose=0)
+        x, y, sample_weight = cases.rows(arrays, slice(batch_size + 2))
+        batch = {"x": x, "y": y, "sample_weight": sample_weight}
+        in_batches = {"batch_size": batch_size, "verbose": 0}
+        for method, arguments in {
+            "train_on_batch": batch,
+            "test_on_batch": batch,
+            "fit": batch | in_batches,
+            "evaluate": batch | in_batches,
+            "predict": {"x": x} | in_batches,
+        }.items():
+            said = "nothing"
+            try:
+                getattr(model, method)(**arguments)
+            except ValueError as error:
+                said = str(error)
+            is_unchanged = cases.kernels(model) == before
+            found[f"{method} {built}"] = [said, is_unchanged]
+    return found
+
+
+def jax_processes(rank, port):
+    from keras import distribution as keras_distribution
+
+    keras_distribution.initialize(f"127.0.0.1:{port}", 2, int(rank))
+    arrays, batch_size = cases.data(JAX["samples"]), JAX["batch_size"]
+    # Each process reads its own half of every batch.
+    mine = cases.halves(len(arrays[0]), batch_size)[int(rank)]
+    return on_distribution(
+        keras_distribution.DataParallel(auto_shard_dataset=False),
+        cases.rows(arrays, mine),
+        batch_size // 2,
+    )
+
+
+def torch_ranks(rank, port):
+    import torch
+
+    rank = int(rank)
+    os.environ |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port}
+    torch.distributed.init_process_group("gloo", rank=rank, world_size=2)
+    torch.set_num_threads(1)
+    samples, batch_size = JAX["samples"], JAX["batch_size"]
+    half = cases.halves(samples, batch_size)[rank]
+    found = {
+        "even": on_rank(cases.rows(cases.data(samples), half)),
+        "uneven": on_rank(cases.rank_rows(UNEVEN_RANKS)[rank]),
+    }
+    torch.distributed.destroy_process_group()
+    return found
+
+
+def on_rank(arrays):
+    """Training as Keras' guide to DistributedDataParallel has it."""
+    import torch
+
+    model, moving = cases.make_model()
+    parallel = torch.nn.parallel.DistributedDataParallel(model)
+    optimizer = torch.optim.SGD(model.parameters(), lr=cases.RATE)
+    batches = cases.batches(arrays, JAX["batch_size"] // 2)
+
+    def epoch(train):
+        model.reset_metrics()
+        total, samples = 0.0, 0
+        for x, y, sample_weight in batches:
+            # Only training has steps that the ranks take together.
+            y_pred = (parallel if train else model)(torch.from_numpy(x))
+            loss = model.compute_loss(x, y, y_pred, sample_weight)
+            if train:
+                optimizer.zero_grad()
+                loss.backward()
+                optimizer.step()
+            total += len(x) * loss.item()
+            samples += len(x)
+        logs = {k: float(v) for k, v in model.get_metrics_result().items()}
+        return logs | {"loss": total / samples, "samples": samples}
+
+    def gathered(logs):
+        """The averages over the samples of all ranks."""
+        ranks = [None, None]
+        torch.distributed.all_gather_object(ranks, logs)
+        samples = sum(rank["samples"] for rank in ranks)
+        return {
+            name: sum(rank["samples"] * rank[name] for rank in ranks) / samples
+            for name in logs
+            if name != "samples"
+        }
+
+    found = {"history": [], "gathered": []}
+    for _ in range(cases.EPOCHS):
+        # A rank that has no batch left takes part in the steps of the others.
+        with torch.distributed.algorithms.join.Join([parallel]):
+            logs = epoch(train=True)
+        found["history"].append(logs)
+        found["gathered"].append(gathered(logs))
+        moving.assign(cases.HEADS["moving"].moves_to)
+    found["kernels"] = cases.kernels(model)
+    with torch.no_grad():
+        found["evaluated"] = gathered(epoch(train=False))
+    return found
+
+
 WORKERS = {
     worker.__name__: worker
-    for worker in (tensorflow_mirrored, tensorflow_multi_worker)
+    for worker in (
+        tensorflow_mirrored,
+        tensorflow_multi_worker,
+        jax_devices,
+        jax_processes,
+        torch_ranks,
+    )
 }
 
 

@@ -23,7 +23,7 @@ from integration_tests import replica_workers as workers
 
 BACKEND = keras.backend.backend()
 # A worker that waits for another one which has died waits for very long.
-LIMIT_SECONDS = 300
+LIMIT_SECONDS = 180
 # Six steps in float32.
 RTOL = 2e-5
 
@@ -223,3 +223,121 @@ def test_multi_worker(multi_worker, head):
     expected = of_head(cases.expected(**workers.TENSORFLOW), head)
     for found in multi_worker:
         assert_same(of_head(found, head), expected)
+
+
+# JAX
+
+
+@pytest.fixture(scope="module")
+def jax_devices(run):
+    flags = "--xla_force_host_platform_device_count=4"
+    (found,) = run(["jax_devices"], XLA_FLAGS=flags)
+    return found
+
+
+@pytest.fixture(scope="module")
+def jax_processes(run):
+    (port,) = free_ports(1)
+    return run(*(["jax_processes", i, port] for i in range(2)))
+
+
+def expected_on_jax():
+    return cases.expected(**workers.JAX, moves=workers.MOVES_ON_JAX)
+
+
+@only_on("jax")
+@pytest.mark.parametrize("parallel", ["data", "model"])
+@every_head
+def test_jax_devices(jax_devices, parallel, head):
+    assert jax_devices["devices"] == 4
+    expected = of_head(expected_on_jax(), head)
+    assert_same(of_head(jax_devices[parallel], head), expected)
+
+
+@only_on("jax")
+@every_head
+def test_jax_processes(jax_processes, head):
+    expected = of_head(expected_on_jax(), head)
+    for found in jax_processes:
+        assert_same(of_head(found, head), expected)
+
+
+@only_on("jax")
+@pytest.mark.parametrize("built", [False, True])
+@pytest.mark.parametrize(
+    ("method", "samples"),
+    [
+        ("train_on_batch", 10),
+        ("test_on_batch", 10),
+        # The first batch, of 8, would divide.
+        ("fit", 2),
+        ("evaluate", 2),
+        ("predict", 2),
+    ],
+)
+def test_batch_that_does_not_divide(jax_devices, method, samples, built):
+    said, is_unchanged = jax_devices["errors"][f"{method} {built}"]
+    assert "doesn't divide evenly" in said
+    assert f"a batch of {samples} samples" in said
+    assert "a multiple of 4" in said
+    assert is_unchanged
+
+
+# PyTorch
+
+
+@pytest.fixture(scope="module")
+def torch_ranks(run):
+    (port,) = free_ports(1)
+    return run(*(["torch_ranks", i, port] for i in range(2)))
+
+
+def of_ranks(kind):
+    """The samples of each rank."""
+    if kind == "uneven":
+        return cases.rank_rows(workers.UNEVEN_RANKS)
+    arrays = cases.data(workers.JAX["samples"])
+    halves = cases.halves(**workers.JAX)
+    return [cases.rows(arrays, half) for half in halves]
+
+
+@only_on("torch")
+@pytest.mark.parametrize("kind", ["even", "uneven"])
+@pytest.mark.parametrize("rank", [0, 1])
+@every_head
+def test_logs_of_a_rank_are_its_own(torch_ranks, kind, rank, head):
+    batch_size = workers.JAX["batch_size"] // 2
+    expected = cases.expected_on_ranks(of_ranks(kind), batch_size)
+    found = torch_ranks[rank][kind]
+    key = "loss" if head == "loss" else f"{head}_loss"
+    assert_same(
+        [logs[key] for logs in found["history"]],
+        [logs[rank][key] for logs in expected["history"]],
+    )
+    if head in cases.HEADS:
+        assert_same(found["kernels"][head], expected["kernels"][head])
+
+
+def is_mean_of_samples(head):
+    """Whether the ranks' means have the global batch's mean as their mean.
+
+    PyTorch averages gradients: those of sums become half as large, and a mean
+    over what the ranks weigh or mask differently is another one.
+    """
+    is_mean = head.loss.split()[-1] in ("square", "absolute")
+    return is_mean and not head.masked
+
+
+@only_on("torch")
+@pytest.mark.parametrize(
+    "head", [name for name, h in cases.HEADS.items() if is_mean_of_samples(h)]
+)
+def test_gathered_logs_are_those_of_one_process(torch_ranks, head):
+    expected = cases.expected(**workers.JAX)
+    key = f"{head}_loss"
+    for found in torch_ranks:
+        found = found["even"]
+        gathered = [logs[key] for logs in found["gathered"]]
+        assert_same(gathered, expected["history"][key])
+        assert_same(found["evaluated"][key], expected["evaluated"][key])
+        assert_same(found["kernels"][head], expected["kernels"][head])
