@@ -109,12 +109,8 @@ def _loss(head):
     return losses[function](reduction=reduction)
 
 
-def make_model(moves=True):
-    """The compiled model, and the loss weight that moves.
-
-    Args:
-        moves: Whether the backend can read a loss weight at every step.
-    """
+def make_model():
+    """The compiled model, and the loss weight that moves."""
     import keras
 
     inputs = keras.Input((TIMESTEPS, 1))
@@ -132,8 +128,7 @@ def make_model(moves=True):
     model = keras.Model(inputs, outputs)
     loss_weights = {name: head.weight for name, head in HEADS.items()}
     moving = keras.Variable(loss_weights["moving"], name="loss_weight")
-    if moves:
-        loss_weights["moving"] = moving
+    loss_weights["moving"] = moving
     model.compile(
         keras.optimizers.SGD(RATE),
         loss={name: _loss(head) for name, head in HEADS.items()},
@@ -332,13 +327,12 @@ def expected_on_ranks(ranks, batch_size):
     return {"history": history, "kernels": dict(device.kernels)}
 
 
-def expected(samples, batch_size, moves=True):
+def expected(samples, batch_size):
     """What `train` returns, from NumPy.
 
     Args:
         samples: The number of samples in an epoch.
         batch_size: The size of a batch, over all replicas.
-        moves: See `make_model`.
     """
     device, arrays = OneDevice(), data(samples)
     seen, history = [], {}
@@ -347,8 +341,7 @@ def expected(samples, batch_size, moves=True):
         seen += logs
         for name, value in logs[-1].items():
             history.setdefault(name, []).append(value)
-        if moves:
-            device.move()
+        device.move()
     return {
         "history": history,
         "batches": seen,

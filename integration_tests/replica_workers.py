@@ -15,10 +15,8 @@ from integration_tests import replica_cases as cases
 # TensorFlow gives two replicas 4 and 3 of the first samples, and one and none
 # in the last batch; three replicas get 3, 3 and 1.
 TENSORFLOW = {"samples": 15, "batch_size": 7}
-# JAX splits evenly, also what is left for the last batch.
-# JAX splits evenly, also what is left for the last batch.
-JAX = {"samples": 20, "batch_size": 8}
-MOVES_ON_JAX = False
+# What JAX splits evenly, also what is left for the last batch.
+EVEN = {"samples": 20, "batch_size": 8}
 # Samples of two ranks of PyTorch: the second one has no third batch.
 UNEVEN_RANKS = (10, 8)
 
@@ -110,15 +108,17 @@ def tensorflow_multi_worker(rank, *ports):
 def on_distribution(distribution, arrays, batch_size):
     """What a model finds that a `keras.distribution` spreads out."""
     with distribution.scope():
-        model, moving = cases.make_model(moves=MOVES_ON_JAX)
-        return fit_and_evaluate(model, moving, arrays, batch_size)
+        model, moving = cases.make_model()
+        found = fit_and_evaluate(model, moving, arrays, batch_size)
+    kernel = model.get_layer("mean").kernel.value
+    return found | {"shard": kernel.sharding.shard_shape(kernel.shape)}
 
 
 def jax_devices():
     """On the devices of one process, by data and by data and model."""
     from keras import distribution as keras_distribution
 
-    arrays, batch_size = cases.data(JAX["samples"]), JAX["batch_size"]
+    arrays, batch_size = cases.data(EVEN["samples"]), EVEN["batch_size"]
     by_data = keras_distribution.DataParallel()
     mesh = keras_distribution.DeviceMesh((2, 2), ("batch", "model"))
     layouts = keras_distribution.LayoutMap(mesh)
@@ -141,7 +141,7 @@ def errors_of_uneven_batches(arrays, batch_size):
     """
     found = {}
     for built in (False, True):
-        model, _ = cases.make_model(moves=False)
+        model, _ = cases.make_model()
         before = cases.kernels(model)
         if built:
             x, y, sample_weight = cases.rows(arrays, slice(batch_size))
@@ -170,7 +170,7 @@ def jax_processes(rank, port):
     from keras import distribution as keras_distribution
 
     keras_distribution.initialize(f"127.0.0.1:{port}", 2, int(rank))
-    arrays, batch_size = cases.data(JAX["samples"]), JAX["batch_size"]
+    arrays, batch_size = cases.data(EVEN["samples"]), EVEN["batch_size"]
     # Each process reads its own half of every batch.
     mine = cases.halves(len(arrays[0]), batch_size)[int(rank)]
     return on_distribution(
@@ -187,7 +187,7 @@ def torch_ranks(rank, port):
     os.environ |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port}
     torch.distributed.init_process_group("gloo", rank=rank, world_size=2)
     torch.set_num_threads(1)
-    samples, batch_size = JAX["samples"], JAX["batch_size"]
+    samples, batch_size = EVEN["samples"], EVEN["batch_size"]
     half = cases.halves(samples, batch_size)[rank]
     found = {
         "even": on_rank(cases.rows(cases.data(samples), half)),
@@ -204,7 +204,7 @@ def on_rank(arrays):
     model, moving = cases.make_model()
     parallel = torch.nn.parallel.DistributedDataParallel(model)
     optimizer = torch.optim.SGD(model.parameters(), lr=cases.RATE)
-    batches = cases.batches(arrays, JAX["batch_size"] // 2)
+    batches = cases.batches(arrays, EVEN["batch_size"] // 2)
 
     def epoch(train):
         model.reset_metrics()

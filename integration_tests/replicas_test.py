@@ -24,7 +24,7 @@ from integration_tests import replica_workers as workers
 BACKEND = keras.backend.backend()
 # A worker that waits for another one which has died waits for very long.
 LIMIT_SECONDS = 180
-# Six steps in float32.
+# Six steps in float32, with sums of up to 40 terms in them.
 RTOL = 2e-5
 
 
@@ -242,14 +242,20 @@ def jax_processes(run):
 
 
 def expected_on_jax():
-    return cases.expected(**workers.JAX, moves=workers.MOVES_ON_JAX)
+    return cases.expected(**workers.EVEN)
+
+
+@only_on("jax")
+def test_model_parallel_splits_kernels(jax_devices):
+    assert jax_devices["devices"] == 4
+    assert jax_devices["data"]["shard"] == [1, cases.UNITS]
+    assert jax_devices["model"]["shard"] == [1, cases.UNITS // 2]
 
 
 @only_on("jax")
 @pytest.mark.parametrize("parallel", ["data", "model"])
 @every_head
 def test_jax_devices(jax_devices, parallel, head):
-    assert jax_devices["devices"] == 4
     expected = of_head(expected_on_jax(), head)
     assert_same(of_head(jax_devices[parallel], head), expected)
 
@@ -296,8 +302,8 @@ def of_ranks(kind):
     """The samples of each rank."""
     if kind == "uneven":
         return cases.rank_rows(workers.UNEVEN_RANKS)
-    arrays = cases.data(workers.JAX["samples"])
-    halves = cases.halves(**workers.JAX)
+    arrays = cases.data(workers.EVEN["samples"])
+    halves = cases.halves(**workers.EVEN)
     return [cases.rows(arrays, half) for half in halves]
 
 
@@ -306,7 +312,7 @@ def of_ranks(kind):
 @pytest.mark.parametrize("rank", [0, 1])
 @every_head
 def test_logs_of_a_rank_are_its_own(torch_ranks, kind, rank, head):
-    batch_size = workers.JAX["batch_size"] // 2
+    batch_size = workers.EVEN["batch_size"] // 2
     expected = cases.expected_on_ranks(of_ranks(kind), batch_size)
     found = torch_ranks[rank][kind]
     key = "loss" if head == "loss" else f"{head}_loss"
@@ -333,7 +339,7 @@ def is_mean_of_samples(head):
     "head", [name for name, h in cases.HEADS.items() if is_mean_of_samples(h)]
 )
 def test_gathered_logs_are_those_of_one_process(torch_ranks, head):
-    expected = cases.expected(**workers.JAX)
+    expected = cases.expected(**workers.EVEN)
     key = f"{head}_loss"
     for found in torch_ranks:
         found = found["even"]
