@@ -235,7 +235,7 @@ def _batches(*data):
 
 
 def _tf_data(*data):
-    import tensorflow as tf
+    tf = pytest.importorskip("tensorflow")
 
     # `tf.data` would stack the entries of a list.
     data = keras.tree.lists_to_tuples(data)
@@ -243,7 +243,7 @@ def _tf_data(*data):
 
 
 def _data_loader(*data):
-    import torch
+    torch = pytest.importorskip("torch")
 
     def collate(rows):
         # PyTorch's own collation turns tuples into lists, which TensorFlow's

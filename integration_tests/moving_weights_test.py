@@ -477,6 +477,7 @@ def scalars(folder):
 
 
 def test_tensorboard(tmp_path):
+    pytest.importorskip("tensorflow")
     weight = keras.Variable(1.0)
     still(weight).fit(
         ONES,

@@ -7,7 +7,6 @@ should find comes from NumPy and one device, in `replica_cases.py`.
 
 import json
 import os
-import pathlib
 import socket
 import subprocess
 import sys
@@ -52,11 +51,15 @@ def run_workers(commands, folder, stock, **variables):
     """
     start = [sys.executable, checkout_finder.__file__]
     start += ["--stock"] if stock else []
+    path = [str(checkout_finder.ROOT), os.environ.get("PYTHONPATH")]
     variables = {
         **os.environ,
         "KERAS_BACKEND": BACKEND,
+        # The replicas are parts of a CPU, even where there is a GPU.
+        "CUDA_VISIBLE_DEVICES": "",
+        "JAX_PLATFORMS": "cpu",
         "TF_CPP_MIN_LOG_LEVEL": "3",
-        "PYTHONPATH": str(pathlib.Path(workers.__file__).parents[1]),
+        "PYTHONPATH": os.pathsep.join(filter(None, path)),
         **variables,
     }
     logs = [folder / f"worker-{i}.log" for i in range(len(commands))]
