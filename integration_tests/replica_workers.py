@@ -238,8 +238,9 @@ def on_rank(arrays):
         # A rank that has no batch left takes part in the steps of the others.
         with torch.distributed.algorithms.join.Join([parallel]):
             logs = epoch(train=True)
-        found["history"].append(logs)
         found["gathered"].append(gathered(logs))
+        del logs["samples"]
+        found["history"].append(logs)
         moving.assign(cases.HEADS["moving"].moves_to)
     found["kernels"] = cases.kernels(model)
     with torch.no_grad():

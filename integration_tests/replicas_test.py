@@ -2,7 +2,9 @@
 
 A backend with several replicas needs processes of its own: they run the
 workers in `replica_workers.py`, many cases in each, and print JSON. What they
-should find comes from NumPy and one device, in `replica_cases.py`.
+should find comes from NumPy and one device, in `replica_cases.py`. There is
+one test for each group of processes, since pytest-xdist would start them again
+in each of its own.
 """
 
 import json
@@ -22,7 +24,7 @@ from integration_tests import replica_workers as workers
 
 BACKEND = keras.backend.backend()
 # A worker that waits for another one which has died waits for very long.
-LIMIT_SECONDS = 180
+LIMIT_SECONDS = 300
 # Six steps in float32, with sums of up to 40 terms in them.
 RTOL = 2e-5
 
@@ -111,23 +113,18 @@ def wait(processes):
     return [process.wait() for process in processes]
 
 
-@pytest.fixture(scope="module")
-def run(request, tmp_path_factory):
+@pytest.fixture
+def run(request, tmp_path):
     stock = request.config.getoption("--stock")
 
     def start(*commands, **variables):
-        folder = tmp_path_factory.mktemp("workers")
-        return run_workers(commands, folder, stock, **variables)
+        return run_workers(commands, tmp_path, stock, **variables)
 
     return start
 
 
-def assert_same(found, expected, path=""):
-    """Compares nested dicts and lists; all that differs is named."""
-    assert differences(found, expected, path) == []
-
-
 def differences(found, expected, path=""):
+    """Lines that name all numbers in which nested dicts and lists differ."""
     if isinstance(expected, dict):
         if set(found) != set(expected):
             return [f"{path}: {sorted(found)} != {sorted(expected)}"]
@@ -146,207 +143,143 @@ def differences(found, expected, path=""):
     return [line for pair in pairs for line in differences(*pair)]
 
 
-def of_head(found, head):
-    """What belongs to one head, or to all of them (`"loss"`)."""
-    key = "loss" if head == "loss" else f"{head}_loss"
-    picked = {
-        "history": found["history"][key],
-        "batches": [logs[key] for logs in found["batches"]],
-        "evaluated": found["evaluated"][key],
-    }
-    if head in cases.HEADS:
-        picked["kernels"] = found["kernels"][head]
-    return picked
-
-
-every_head = pytest.mark.parametrize("head", ["loss", *cases.HEADS])
-
-
 # TensorFlow
 
 
-@pytest.fixture(scope="module")
-def mirrored(run):
-    counts = (2, 3)
-    return dict(zip(counts, run(*(["tensorflow_mirrored", n] for n in counts))))
-
-
-@pytest.fixture(scope="module")
-def multi_worker(run):
-    ports = free_ports(2)
-    return run(*(["tensorflow_multi_worker", i, *ports] for i in range(2)))
-
-
 @only_on("tensorflow")
-@pytest.mark.parametrize(
-    ("replicas", "shares"),
-    [
-        (2, [[4, 3], [4, 3], [1, 0]]),
-        (3, [[3, 3, 1], [3, 3, 1], [1, 0, 0]]),
-    ],
-)
-def test_shares_are_uneven_and_one_is_empty(mirrored, replicas, shares):
-    assert mirrored[replicas]["shares"] == shares
-
-
-@only_on("tensorflow")
-@pytest.mark.parametrize("replicas", [2, 3])
-@every_head
-def test_mirrored(mirrored, replicas, head):
+def test_mirrored(run):
+    shares = {
+        2: [[4, 3], [4, 3], [1, 0]],
+        3: [[3, 3, 1], [3, 3, 1], [1, 0, 0]],
+    }
     expected = cases.expected(**workers.TENSORFLOW)
-    assert_same(of_head(mirrored[replicas], head), of_head(expected, head))
+    expected["executions"] = logs_of_squares(**workers.TENSORFLOW)
+    found = run(*(["tensorflow_mirrored", replicas] for replicas in shares))
+    # Uneven ones, and some without a sample.
+    assert [one.pop("shares") for one in found] == list(shares.values())
+    assert differences(found, [expected] * 2) == []
+
+
+def logs_of_squares(samples, batch_size):
+    """The first epoch's logs where each loss is the mean of squares."""
+    averages = cases.Averages()
+    for x, y, _ in cases.batches(cases.data(samples), batch_size):
+        logs = {"loss": 0.0}
+        for name, head in cases.HEADS.items():
+            mask = (x != 0) | (not head.masked)
+            squares = (head.kernel * x.astype("float64") - y[name]) ** 2
+            mask = np.broadcast_to(mask, squares.shape)
+            logs[f"{name}_loss"] = np.average(squares, weights=mask)
+            logs["loss"] += logs[f"{name}_loss"]
+            if head.l2:
+                logs["loss"] += cases.L2 * cases.UNITS * head.kernel**2
+        averages.add(logs, len(x))
+    return averages.seen[-1]
 
 
 @only_on("tensorflow")
-@pytest.mark.parametrize("replicas", [2, 3])
-def test_several_steps_in_an_execution(mirrored, replicas):
-    x, y, _ = cases.data(workers.TENSORFLOW["samples"])
-    expected = {"loss": 0.0}
-    for name, head in cases.HEADS.items():
-        mask = (x != 0) | (not head.masked)
-        squares = (head.kernel * x.astype("float64") - y[name]) ** 2
-        # The mean of the values that the mask leaves, in each batch.
-        total = 0.0
-        for start in range(0, len(x), workers.TENSORFLOW["batch_size"]):
-            batch = slice(start, start + workers.TENSORFLOW["batch_size"])
-            weights = np.broadcast_to(mask[batch], squares[batch].shape)
-            mean = np.average(squares[batch], weights=weights)
-            total += len(x[batch]) * mean
-        expected[f"{name}_loss"] = total / len(x)
-        expected["loss"] += total / len(x)
-        if head.l2:
-            penalty = cases.L2 * cases.UNITS * head.kernel**2
-            expected["loss"] += penalty
-    assert_same(mirrored[replicas]["executions"], expected)
-
-
-@only_on("tensorflow")
-@every_head
-def test_multi_worker(multi_worker, head):
-    expected = of_head(cases.expected(**workers.TENSORFLOW), head)
-    for found in multi_worker:
-        assert_same(of_head(found, head), expected)
+def test_multi_worker(run):
+    ports = free_ports(2)
+    found = run(*(["tensorflow_multi_worker", i, *ports] for i in range(2)))
+    expected = cases.expected(**workers.TENSORFLOW)
+    assert differences(found, [expected] * 2) == []
 
 
 # JAX
 
 
-@pytest.fixture(scope="module")
-def jax_devices(run):
+@only_on("jax")
+def test_jax_devices(run):
     flags = "--xla_force_host_platform_device_count=4"
     (found,) = run(["jax_devices"], XLA_FLAGS=flags)
-    return found
+    expected = cases.expected(**workers.EVEN)
+    by_data, by_model = found["data"], found["model"]
+    assert found["devices"] == 4
+    assert by_data.pop("shard") == [1, cases.UNITS]
+    assert by_model.pop("shard") == [1, cases.UNITS // 2]
+    assert differences(by_data, expected) == []
+    assert differences(by_model, expected) == []
+    check_errors_of_uneven_batches(found["errors"])
 
 
-@pytest.fixture(scope="module")
-def jax_processes(run):
-    (port,) = free_ports(1)
-    return run(*(["jax_processes", i, port] for i in range(2)))
-
-
-def expected_on_jax():
-    return cases.expected(**workers.EVEN)
-
-
-@only_on("jax")
-def test_model_parallel_splits_kernels(jax_devices):
-    assert jax_devices["devices"] == 4
-    assert jax_devices["data"]["shard"] == [1, cases.UNITS]
-    assert jax_devices["model"]["shard"] == [1, cases.UNITS // 2]
-
-
-@only_on("jax")
-@pytest.mark.parametrize("parallel", ["data", "model"])
-@every_head
-def test_jax_devices(jax_devices, parallel, head):
-    expected = of_head(expected_on_jax(), head)
-    assert_same(of_head(jax_devices[parallel], head), expected)
-
-
-@only_on("jax")
-@every_head
-def test_jax_processes(jax_processes, head):
-    expected = of_head(expected_on_jax(), head)
-    for found in jax_processes:
-        assert_same(of_head(found, head), expected)
-
-
-@only_on("jax")
-@pytest.mark.parametrize("built", [False, True])
-@pytest.mark.parametrize(
-    ("method", "samples"),
-    [
-        ("train_on_batch", 10),
-        ("test_on_batch", 10),
+def check_errors_of_uneven_batches(errors):
+    samples = {
+        "train_on_batch": 10,
+        "test_on_batch": 10,
         # The first batch, of 8, would divide.
-        ("fit", 2),
-        ("evaluate", 2),
-        ("predict", 2),
-    ],
-)
-def test_batch_that_does_not_divide(jax_devices, method, samples, built):
-    said, is_unchanged = jax_devices["errors"][f"{method} {built}"]
-    assert "doesn't divide evenly" in said
-    assert f"a batch of {samples} samples" in said
-    assert "a multiple of 4" in said
-    assert is_unchanged
+        "fit": 2,
+        "evaluate": 2,
+        "predict": 2,
+    }
+    assert len(errors) == 2 * len(samples)
+    for call, (said, is_unchanged) in errors.items():
+        count = samples[call.split()[0]]
+        assert "doesn't divide evenly" in said, call
+        assert f"a batch of {count} samples" in said, call
+        assert "a multiple of 4" in said, call
+        assert is_unchanged, call
+
+
+@only_on("jax")
+def test_jax_processes(run):
+    (port,) = free_ports(1)
+    found = run(*(["jax_processes", i, port] for i in range(2)))
+    for one in found:
+        assert one.pop("shard") == [1, cases.UNITS]
+    assert differences(found, [cases.expected(**workers.EVEN)] * 2) == []
 
 
 # PyTorch
 
 
-@pytest.fixture(scope="module")
-def torch_ranks(run):
+@only_on("torch")
+def test_torch_ranks(run):
     (port,) = free_ports(1)
-    return run(*(["torch_ranks", i, port] for i in range(2)))
-
-
-def of_ranks(kind):
-    """The samples of each rank."""
-    if kind == "uneven":
-        return cases.rank_rows(workers.UNEVEN_RANKS)
+    found = run(*(["torch_ranks", i, port] for i in range(2)))
+    # The logs of a rank are its own.
     arrays = cases.data(workers.EVEN["samples"])
     halves = cases.halves(**workers.EVEN)
-    return [cases.rows(arrays, half) for half in halves]
-
-
-@only_on("torch")
-@pytest.mark.parametrize("kind", ["even", "uneven"])
-@pytest.mark.parametrize("rank", [0, 1])
-@every_head
-def test_logs_of_a_rank_are_its_own(torch_ranks, kind, rank, head):
+    samples = {
+        "even": [cases.rows(arrays, half) for half in halves],
+        "uneven": cases.rank_rows(workers.UNEVEN_RANKS),
+    }
     batch_size = workers.EVEN["batch_size"] // 2
-    expected = cases.expected_on_ranks(of_ranks(kind), batch_size)
-    found = torch_ranks[rank][kind]
-    key = "loss" if head == "loss" else f"{head}_loss"
-    assert_same(
-        [logs[key] for logs in found["history"]],
-        [logs[rank][key] for logs in expected["history"]],
-    )
-    if head in cases.HEADS:
-        assert_same(found["kernels"][head], expected["kernels"][head])
+    for kind, ranks in samples.items():
+        expected = cases.expected_on_ranks(ranks, batch_size)
+        for rank in range(2):
+            own = {
+                "history": [logs[rank] for logs in expected["history"]],
+                "kernels": expected["kernels"],
+            }
+            logs = {key: found[rank][kind][key] for key in own}
+            assert differences(logs, own, f"{kind}/{rank}") == []
+    # The gathered ones are those of one process.
+    expected = cases.expected(**workers.EVEN)
+    for rank in range(2):
+        for name in filter(is_mean_of_samples, cases.HEADS):
+            check_gathered(found[rank]["even"], expected, name)
 
 
-def is_mean_of_samples(head):
+def is_mean_of_samples(name):
     """Whether the ranks' means have the global batch's mean as their mean.
 
     PyTorch averages gradients: those of sums become half as large, and a mean
     over what the ranks weigh or mask differently is another one.
     """
+    head = cases.HEADS[name]
     is_mean = head.loss.split()[-1] in ("square", "absolute")
     return is_mean and not head.masked
 
 
-@only_on("torch")
-@pytest.mark.parametrize(
-    "head", [name for name, h in cases.HEADS.items() if is_mean_of_samples(h)]
-)
-def test_gathered_logs_are_those_of_one_process(torch_ranks, head):
-    expected = cases.expected(**workers.EVEN)
-    key = f"{head}_loss"
-    for found in torch_ranks:
-        found = found["even"]
-        gathered = [logs[key] for logs in found["gathered"]]
-        assert_same(gathered, expected["history"][key])
-        assert_same(found["evaluated"][key], expected["evaluated"][key])
-        assert_same(found["kernels"][head], expected["kernels"][head])
+def check_gathered(found, expected, name):
+    key = f"{name}_loss"
+    pairs = {
+        "gathered": (
+            [logs[key] for logs in found["gathered"]],
+            expected["history"][key],
+        ),
+        "evaluated": (found["evaluated"][key], expected["evaluated"][key]),
+        "kernels": (found["kernels"][name], expected["kernels"][name]),
+    }
+    for what, pair in pairs.items():
+        assert differences(*pair, f"{what}/{name}") == []
