@@ -105,6 +105,8 @@ class Loss(KerasSaveable):
                 mask don't fit the unreduced loss.
         """
         mask = backend.get_keras_mask(y_pred)
+        if has_timesteps(sample_weight) or has_timesteps(mask):
+            y_true = with_axis_of(y_pred, y_true)
         y_true, y_pred = self._convert(y_true, y_pred)
         if sample_weight is not None or mask is not None:
             y_true, y_pred = _with_sample_axis(y_true, y_pred)
@@ -244,6 +246,32 @@ def _with_sample_axis(y_true, y_pred):
     if len(y_true.shape) == len(y_pred.shape) == 1:
         return ops.expand_dims(y_true, -1), ops.expand_dims(y_pred, -1)
     return y_true, y_pred
+
+
+def has_timesteps(weight):
+    """Whether sample weights or a mask tell the parts of a sample apart."""
+    return any(size != 1 for size in getattr(weight, "shape", ())[1:])
+
+
+def with_axis_of(y_pred, y_true):
+    """Labels with the last axis of predictions that have one score each.
+
+    Most losses and metrics would have the predictions lose that axis instead,
+    and average over the one before it, which holds what is to be weighed.
+
+    Args:
+        y_pred: Predictions.
+        y_true: Labels.
+
+    Returns:
+        The labels, of shape `(batch_size, ..., 1)` if they had the shape
+        `(batch_size, ...)` and the predictions have the other one.
+    """
+    shape = getattr(y_pred, "shape", ())
+    rank = len(getattr(y_true, "shape", ()))
+    if rank > 1 and len(shape) == rank + 1 and shape[-1] == 1:
+        return ops.expand_dims(y_true, axis=-1)
+    return y_true
 
 
 def _require_samples(y_pred):

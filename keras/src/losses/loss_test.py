@@ -189,13 +189,17 @@ class LossTestCase(testing.TestCase):
 class AlignmentTest(LossTestCase):
     """Sample weights and masks line up with the samples."""
 
-    @parameterized.named_parameters(named(case=ALIGNED))
-    def test_loss_object(self, case):
+    @parameterized.named_parameters(
+        named(case=ALIGNED, last_axis=["label_axis", "no_label_axis"])
+    )
+    def test_loss_object(self, case, last_axis):
         x, weight, expected = ALIGNED[case]
         x, weight = array(x)[..., None], array(weight)
+        y = np.zeros_like(x)
+        if last_axis == "no_label_axis":
+            y = y[..., 0]
         y_pred = masked(x, mask_of(x)) if (x == M).any() else x
-        loss = losses.MeanSquaredError()(np.zeros_like(x), y_pred, weight)
-        self.assertLoss(loss, expected)
+        self.assertLoss(losses.MeanSquaredError()(y, y_pred, weight), expected)
 
     @parameterized.named_parameters(named(case=ALIGNED))
     def test_fit(self, case):
@@ -210,11 +214,15 @@ class AlignmentTest(LossTestCase):
     def test_other_methods(self, case, method):
         self.check_model(case, method)
 
-    def check_model(self, case, method):
+    @parameterized.named_parameters(named(case=["mask", "n_t", "n_t_mask"]))
+    def test_labels_without_the_last_axis(self, case):
+        self.check_model(case, "fit", label_axis=False)
+
+    def check_model(self, case, method, label_axis=True):
         x, weight, expected = ALIGNED[case]
         x, weight = array(x)[..., None], array(weight)
         model = scaling_model(x.shape[1:], mask=(x == M).any())
-        y = np.zeros_like(x)
+        y = np.zeros_like(x if label_axis else x[..., 0])
         self.assertStep(model, method, x, y, weight, expected, 2 * expected)
 
     @parameterized.named_parameters(named(weight=["n", "n_1", "n_t"]))

@@ -57,6 +57,10 @@ class MetricsList(metrics_module.Metric):
         self.output_name = output_name
 
     def update_state(self, y_true, y_pred, sample_weight=None):
+        mask = backend.get_keras_mask(y_pred)
+        has_timesteps = loss_module.has_timesteps
+        if has_timesteps(sample_weight) or has_timesteps(mask):
+            y_true = loss_module.with_axis_of(y_pred, y_true)
         for metric in self.metrics:
             weight = sample_weight
             if not _reads_mask(metric):

@@ -501,7 +501,8 @@ class CompileMetricsTest(testing.TestCase):
         # Found are 3, 1 and 1, of which the last one is wrong.
         self.assertAllClose(compile_metrics.result()["precision"], 4.0 / 5.0)
 
-    def test_masks_reach_every_metric(self):
+    @parameterized.parameters((True,), (False,))
+    def test_masks_reach_every_metric(self, label_axis):
         y_true = np.array([[1.0, 1.0, 0.0], [1.0, 0.0, 0.0]], "float32")
         y_pred = np.array([[0.9, 0.2, 0.9], [0.9, 0.9, 0.9]], "float32")
         mask = np.array([[True, True, False], [True, False, False]])
@@ -510,7 +511,8 @@ class CompileMetricsTest(testing.TestCase):
         compile_metrics = CompileMetrics(
             [metrics.Precision(), metrics.Recall(), "mae"], None
         )
-        compile_metrics.update_state(y_true[..., None], y_pred)
+        y_true = y_true[..., None] if label_axis else y_true
+        compile_metrics.update_state(y_true, y_pred)
         # What counts is 0.9, 0.2 and 0.9, all labelled 1: two of three found,
         # none wrong.
         result = compile_metrics.result()
