@@ -378,6 +378,21 @@ def test_dict_of_sample_weights(container):
     assert logs == expected
 
 
+@pytest.mark.parametrize("wrap", [lambda y: [y], lambda y: {"z": y}])
+def test_weights_of_timesteps_for_a_label_in_a_container(wrap):
+    layer = keras.layers.Dense(
+        1, use_bias=False, kernel_initializer="ones", name="z"
+    )
+    inputs = keras.Input((2, 1))
+    model = still(keras.Model(inputs, layer(inputs)))
+    x = np.array([[[1], [2]], [[3], [4]]], "float32")
+    weights = np.array([[1, 2], [3, 4]], "float32")
+    y = wrap(np.zeros_like(x))
+    loss = model.evaluate(x, y, sample_weight=weights, verbose=0)
+    # (1 * 1 + 2 * 4 + 3 * 9 + 4 * 16) / 4
+    assert loss == 25.0
+
+
 def test_unknown_name_of_a_sample_weight():
     model = still(two_headed())
     with pytest.raises(ValueError, match="sample_weight"):

@@ -76,7 +76,8 @@ def sample_weight_for_labels(y, sample_weight):
             f"Expected the structure of y={describe(y)}, or a dict of names."
         )
     shape = tuple(sample_weight.shape)
-    if shape[1:] not in [(), (1,)]:
+    labels = tree.flatten(y)
+    if len(labels) > 1 and shape[1:] not in [(), (1,)]:
         raise ValueError(
             "For a model with multiple outputs, when providing a single "
             "`sample_weight` array, it can only weigh samples as a whole.\n"
