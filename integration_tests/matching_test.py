@@ -1034,6 +1034,14 @@ def test_masks(name, heads, argument, eager):
     assert value == pytest.approx(expected, abs=1e-4)
 
 
+@cases(name=["precision", "mae"], eager=[True, False])
+def test_masks_in_training(name, eager):
+    make, expected = MASKED[name]
+    model = compiled(masked_heads("p"), eager=eager, metrics=[make()])
+    logs = train(model, MASKED_Y, x=MASKED_X)
+    assert logs["metric"] == pytest.approx(expected, abs=1e-4)
+
+
 @cases(name=["precision", "recall", "rmse", "binary_iou"])
 def test_masks_and_sample_weights(name):
     """The second sample counts twice as much as the first."""

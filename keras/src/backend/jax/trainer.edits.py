@@ -1,14 +1,19 @@
 """Edits to `trainer.py` of Keras 3.15.1; no whole module, see `edits.py`.
 
-A loss weight that is a `keras.Variable` is handed to each compiled step. Data
-that holds no samples is refused instead of ending in `StopIteration`, and so
-are arrays that don't divide among the devices.
+A loss weight that is a `keras.Variable` is handed to each compiled step, and
+metrics honour the masks of predictions in training, too. Data that holds no
+samples is refused instead of ending in `StopIteration`, and so are arrays that
+don't divide among the devices.
 """
 # Some names are those of the base.
 # ruff: noqa: F821
 
 import contextlib
 
+import jax
+
+from keras.src import backend
+from keras.src import tree
 from keras.src.trainers.data_adapters.array_data_adapter import ArrayDataAdapter
 
 
@@ -75,6 +80,41 @@ class JAXTrainer:
             is_part_of_state = True, True, False, True
             step = self._compile_step(self.test_step, is_part_of_state)
             self.test_function = self._make_function(step)
+
+    # replaces 67c7e33798cd: differentiation made new arrays of the predictions,
+    # without their masks, and the metrics counted what is masked.
+    def train_step(self, state, data):
+        weights, others, slots, sums = state
+        x, y, sample_weight = data_adapter_utils.unpack_x_y_sample_weight(data)
+
+        def loss_of(weights):
+            loss, results = self.compute_loss_and_updates(
+                weights,
+                others,
+                sums,
+                x,
+                y,
+                sample_weight,
+                training=True,
+                optimizer_variables=slots,
+            )
+            outputs = tree.flatten(results[1])
+            masks = [backend.get_keras_mask(output) for output in outputs]
+            return loss, (results, masks)
+
+        differentiate = jax.value_and_grad(loss_of, has_aux=True)
+        (_, (results, masks)), gradients = differentiate(weights)
+        unscaled_loss, y_pred, others, sums = results
+        for output, mask in zip(tree.flatten(y_pred), masks):
+            if mask is not None:
+                backend.set_keras_mask(output, mask)
+        weights, slots = self.optimizer.stateless_apply(
+            slots, gradients, weights
+        )
+        logs, sums = self._update_metrics_variables(
+            sums, unscaled_loss, x, y, y_pred, sample_weight
+        )
+        return logs, (weights, others, slots, sums)
 
 
 class JAXEpochIterator:
