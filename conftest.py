@@ -31,6 +31,11 @@ def pytest_addoption(parser):
         action="store_true",
         help="test the base release without the fork's modules",
     )
+    parser.addoption(
+        "--thorough",
+        action="store_true",
+        help="try many more settings and random examples; takes hours",
+    )
 
 
 def pytest_configure(config):
