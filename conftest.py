@@ -11,6 +11,7 @@ import os
 import pathlib
 import sys
 
+import hypothesis
 import pytest
 
 os.environ.setdefault("KERAS_BACKEND", "tensorflow")
@@ -44,9 +45,26 @@ def pytest_configure(config):
         checkout_finder.install(stock)
     except (pip_build.BuildError, RuntimeError) as error:
         raise pytest.UsageError(str(error)) from error
+    choose_examples(config.getoption("thorough"))
     # With xdist only the workers import Keras; the first process just waits.
     if config.getoption("dist", "no") == "no":
         import_keras(checkout_finder.file_under_test(MAIN_MODULE, stock))
+
+
+def choose_examples(thorough):
+    """How many random examples `properties_test` tries, and which."""
+    hypothesis.settings.register_profile(
+        "chosen",
+        max_examples=10_000 if thorough else 100,
+        derandomize=not thorough,
+        print_blob=True,
+        # Tests share the machine with others.
+        deadline=None,
+        suppress_health_check=[hypothesis.HealthCheck.too_slow],
+        # It takes minutes to explain what the smallest example shows.
+        phases=set(hypothesis.Phase) - {hypothesis.Phase.explain},
+    )
+    hypothesis.settings.load_profile("chosen")
 
 
 def import_keras(expected):
