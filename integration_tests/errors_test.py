@@ -124,6 +124,10 @@ TABLE = {
     "loss_key_nested": bad_key(
         "nested_dict za", "loss", {"b": {"q": "mse"}, "c": {"a": "mse"}}, ()
     ),
+    # No key that could be shown.
+    "loss_no_key_nested": Case(
+        "nested_list zam", {"loss": [{}, "mse"]}, ("`loss`", "0 entries at '0'")
+    ),
     "loss_key_single": bad_key("single z", "loss", {"q": "mse"}, ("'z'",)),
     "loss_key_subclassed": bad_key(
         "*dict za", "loss", {"z": "mse", "q": "mse"}

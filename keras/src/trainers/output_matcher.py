@@ -355,7 +355,7 @@ class OutputMatcher:
                     matches,
                     refuse,
                 )
-        elif isinstance(value, dict):
+        elif isinstance(value, dict) and value:
             children = node.keys if node.kind is dict else ()
             unknown = [key for key in value if key not in children]
             raise refuse.key("/".join(map(str, path + (unknown[0],))))
