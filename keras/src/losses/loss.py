@@ -122,8 +122,8 @@ class Loss(KerasSaveable):
     def _convert(self, y_true, y_pred):
         """Labels and predictions as tensors of the same rank."""
         dtype = self._dtype
-        if not (_is_tensor_of(y_true, dtype) and _is_tensor_of(y_pred, dtype)):
-            if tree.is_nested(y_true) or tree.is_nested(y_pred):
+        if not (is_tensor_of(y_true, dtype) and is_tensor_of(y_pred, dtype)):
+            if _is_nested(y_true) or _is_nested(y_pred):
                 return _align_structures(
                     tree.map_structure(self._label, y_true),
                     tree.map_structure(self._prediction, y_pred),
@@ -176,9 +176,14 @@ class Loss(KerasSaveable):
 _dtype_name = functools.lru_cache(maxsize=None)(backend.standardize_dtype)
 
 
-def _is_tensor_of(x, dtype):
+def is_tensor_of(x, dtype):
     """Whether converting `x` to a tensor would do nothing."""
     return backend.is_tensor(x) and _dtype_name(x.dtype) == dtype
+
+
+def _is_nested(x):
+    # An array is asked for its shape in less time than it is looked up.
+    return not hasattr(x, "shape") and tree.is_nested(x)
 
 
 def standardize_reduction(reduction):
@@ -325,8 +330,7 @@ def _mean(values, weights=None):
     """
     if weights is None and None not in tuple(values.shape):
         # No such replica has a static shape, since it would need one of 0.
-        # Unless the axis is named, TensorFlow makes a tensor of all axes first.
-        return ops.mean(values, axis=0 if len(values.shape) == 1 else None)
+        return _mean_of_all(values)
     # In float16, a sum above 65504 would be infinite.
     wide = backend.result_type(_dtype_name(values.dtype), "float32")
     if weights is None:
@@ -336,6 +340,24 @@ def _mean(values, weights=None):
         (divisor,) = _of_all_replicas(ops.sum(ops.cast(weights, wide)))
     mean = ops.divide_no_nan(ops.sum(ops.cast(values, wide)), divisor)
     return ops.cast(mean, values.dtype)
+
+
+def _mean_of_all(values):
+    """The mean of all entries.
+
+    `ops.mean` works out anew, in each call, in which type to compute. For the
+    types that stay as they are, that takes longer than the mean itself.
+    """
+    # Unless the axis is named, TensorFlow makes a tensor of all axes first.
+    axis = 0 if len(values.shape) == 1 else None
+    if _dtype_name(values.dtype) in ("float32", "float64"):
+        if backend.backend() == "torch":
+            return values.mean()
+        if backend.backend() == "tensorflow":
+            import tensorflow as tf
+
+            return tf.reduce_mean(values, axis)
+    return ops.mean(values, axis=axis)
 
 
 def _size(x):
@@ -368,7 +390,7 @@ def reduce_weighted_values(
         The reduced loss.
     """
     reduction = standardize_reduction(reduction)
-    if not _is_tensor_of(values, dtype):
+    if not is_tensor_of(values, dtype):
         values = ops.convert_to_tensor(values, dtype=dtype)
     if len(values.shape) == 0:
         mask = None
@@ -528,3 +550,10 @@ def unscale_loss_for_distribution(value):
     if _replicas() == 1:
         return value
     return ops.divide_no_nan(value, _replica_share(value.dtype))
+
+
+def unscale_losses(values):
+    """`unscale_loss_for_distribution` of each; asks only once for replicas."""
+    if _replicas() == 1:
+        return values
+    return [unscale_loss_for_distribution(value) for value in values]

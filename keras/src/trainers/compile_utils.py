@@ -542,6 +542,7 @@ class RawLossSums(metrics_module.Metric):
         # 600 batches in bfloat16 would saturate.
         wide = "float64" if backend.floatx() == "float64" else "float32"
         super().__init__(dtype=wide, name=name)
+        self._count = count
         self._place = {
             index: count + 2 * place for place, index in enumerate(moving)
         }
@@ -560,18 +561,27 @@ class RawLossSums(metrics_module.Metric):
             weights: The loss weights that they were multiplied by.
             batch_size: The number of samples in the batch, a scalar.
         """
-        terms = [ops.cast(raw, self.dtype) for raw in raw_losses]
+        terms = [_as_dtype(raw, self.dtype) for raw in raw_losses]
         for index in self._place:
             weight = ops.cast(weights[index], self.dtype)
             terms += [terms[index] * weight, weight]
-        terms = ops.stack([*terms, ops.ones((), self.dtype)])
-        terms = ops.stop_gradient(terms)
-        self.sums.assign_add(terms * ops.cast(batch_size, self.dtype))
+        terms.append(ops.convert_to_tensor(1.0, self.dtype))
+        # `ops.stack` would first look into each term for symbolic tensors.
+        terms = ops.stop_gradient(backend.numpy.stack(terms))
+        if not isinstance(batch_size, int):
+            batch_size = ops.cast(batch_size, self.dtype)
+        self.sums.assign_add(terms * batch_size)
 
     def mean(self, index):
         """The average over samples of the loss entry at `index`."""
         sums = ops.convert_to_tensor(self.sums)
         return ops.divide_no_nan(sums[index], sums[-1])
+
+    def means(self):
+        """The averages over samples of all raw losses, read at once."""
+        sums = ops.convert_to_tensor(self.sums)
+        means = ops.divide_no_nan(sums[: self._count], sums[-1])
+        return ops.unstack(means)
 
     def mean_contribution(self, index, weight):
         """The averages over samples of an entry's contribution and weight.
@@ -603,13 +613,13 @@ class RawLoss(metrics_module.Metric):
 
     def __init__(self, name, sums, index):
         super().__init__(dtype=sums.dtype, name=name)
-        self._sums = sums
-        self._index = index
+        self.sums = sums
+        self.index = index
 
     @property
     def variables(self):
         # The entries share one variable; a trainer must meet it only once.
-        return self._sums.variables if self._index == 0 else []
+        return self.sums.variables if self.index == 0 else []
 
     def update_state(self, *args, **kwargs):
         raise NotImplementedError(
@@ -618,10 +628,41 @@ class RawLoss(metrics_module.Metric):
 
     def reset_state(self):
         """Resets this entry, and with it the entries that share its state."""
-        self._sums.reset_state()
+        self.sums.reset_state()
 
     def result(self):
-        return self._sums.mean(self._index)
+        return self.sums.mean(self.index)
+
+
+def reset_states(metrics):
+    """Resets metrics, and state that several of them share only once."""
+    shared = {}
+    for metric in metrics:
+        if isinstance(metric, RawLoss):
+            shared[id(metric.sums)] = metric.sums
+        else:
+            metric.reset_state()
+    for sums in shared.values():
+        sums.reset_state()
+
+
+def results(metrics):
+    """The results of metrics, with state that several share read only once."""
+    means, found = {}, []
+    for metric in metrics:
+        if not isinstance(metric, RawLoss):
+            found.append(metric.result())
+            continue
+        key = id(metric.sums)
+        if key not in means:
+            means[key] = metric.sums.means()
+        found.append(means[key][metric.index])
+    return found
+
+
+def _as_dtype(x, dtype):
+    """A tensor as one of `dtype`; `ops.cast` looks at it again if it is one."""
+    return x if loss_module.is_tensor_of(x, dtype) else ops.cast(x, dtype)
 
 
 class WeightedLoss(NamedTuple):
@@ -681,6 +722,7 @@ class LossPlan:
         self.matcher = matcher
         self.entries = []
         self._weighted_losses = weighted_losses
+        self._read = None
 
     def read_labels(self, y_true):
         """One label for each output, or `None` where there is none."""
@@ -688,6 +730,12 @@ class LossPlan:
         for index in self.matcher.labelled:
             _check_label("loss", labels, index, self.matcher, y_true)
         return labels
+
+    def read_predictions(self, y_pred):
+        """The predictions, in the structure that the plan was made for."""
+        if self._read is None:
+            self._read = self.matcher.reader(Y_PRED, y_pred)
+        return self._read(y_pred)
 
     def resolve(self, labels, predictions):
         """Makes the entries: loss objects by the shapes, and names."""
@@ -970,7 +1018,10 @@ def _batch_size(predictions, labels):
     for leaf in [*predictions, *labels]:
         if leaf is None or len(leaf.shape) == 0:
             continue
-        size = ops.shape(leaf)[0]
+        # `ops.shape` would run an operation in any case.
+        size = leaf.shape[0]
+        if size is None:
+            size = ops.shape(leaf)[0]
         if isinstance(size, int) and size == 0:
             raise ValueError(
                 "The batch has no samples: an output or a label has the shape "
@@ -1145,14 +1196,14 @@ class CompileLoss(losses_module.Loss):
         if plan is None:
             plan = self.build(y_true, y_pred)
         labels = plan.read_labels(y_true)
-        predictions = plan.matcher.read(Y_PRED, y_pred)
+        predictions = plan.read_predictions(y_pred)
         sample_weights = plan.matcher.read(SAMPLE_WEIGHT, sample_weight)
         batch_size = _batch_size(predictions, labels)
 
         raw_losses, weights, total = [], [], None
         for entry in plan.entries:
             raw = entry.raw_loss(labels, predictions, sample_weights)
-            raw = ops.cast(raw, self.dtype)
+            raw = _as_dtype(raw, self._dtype)
             if len(raw.shape) > 0:
                 raise self._not_reduced(entry, raw, plan.matcher)
             weight = self._handed_weights.get(id(entry.weight), entry.weight)
@@ -1161,10 +1212,8 @@ class CompileLoss(losses_module.Loss):
             contribution = _weigh(raw, weight)
             total = contribution if total is None else total + contribution
         if self._sums is not None:
-            unscale = loss_module.unscale_loss_for_distribution
-            self._sums.update_state(
-                list(map(unscale, raw_losses)), weights, batch_size
-            )
+            raw_losses = loss_module.unscale_losses(raw_losses)
+            self._sums.update_state(raw_losses, weights, batch_size)
         return total
 
     def _not_reduced(self, entry, raw, matcher):

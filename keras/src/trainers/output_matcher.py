@@ -10,6 +10,7 @@ Not part of upstream Keras 3.15.1, where each argument has matching code of
 its own inside `compile_utils.py`.
 """
 
+import operator
 from collections import OrderedDict
 from dataclasses import dataclass
 from typing import Any
@@ -142,12 +143,12 @@ def follow(path, structure):
 
 def signature(structure):
     """A hashable value, equal for structures that read alike."""
+    if not isinstance(structure, (dict, list, tuple)):
+        return structure is None
     if isinstance(structure, dict):
-        children = tuple((k, signature(v)) for k, v in structure.items())
-        return type(structure), children
-    if isinstance(structure, (list, tuple)):
-        return type(structure), tuple(map(signature, structure))
-    return structure is None
+        children = map(signature, structure.values())
+        return type(structure), *structure, *children
+    return type(structure), *map(signature, structure)
 
 
 def unique_names(stems, suffixes, taken=()):
@@ -230,7 +231,7 @@ class OutputMatcher:
         self.model_names = output_names
         self._structure = _places(y_pred)
         self._order_is_known = output_names is not None or _is_ordered(y_pred)
-        self._places = {}
+        self._readers = {}
         self.labelled = None
         self.paths, names = [], []
         self._root = self._index(y_pred, (), (), (), names)
@@ -377,16 +378,18 @@ class OutputMatcher:
         """
         if data is None:
             return [None] * len(self)
+        return self.reader(argument, data)(data)
+
+    def reader(self, argument, data):
+        """The function that `read` looks up, for data of the same structure."""
         key = (argument.name, signature(data))
-        if key not in self._places:
-            places = [None] * len(self)
+        if key not in self._readers:
+            paths = [None] * len(self)
             for match in self.match(argument, _places(data), data):
-                places[match.target] = match.item
-            self._places[key] = places
-        return [
-            None if place is None else follow(place.path, data)
-            for place in self._places[key]
-        ]
+                if match.item is not None:
+                    paths[match.target] = match.item.path
+            self._readers[key] = _reader(paths)
+        return self._readers[key]
 
     def name_of(self, target):
         """The name of an output or a sub-structure, or `None`."""
@@ -525,6 +528,18 @@ def _is_ordered(structure):
     if is_plain and len(structure) > 1:
         return False
     return all(_is_ordered(child) for _, child in _pairs(structure))
+
+
+def _reader(paths):
+    """A function that lists what stands at the paths, or `None` for `None`."""
+    is_flat = all(path is not None and len(path) == 1 for path in paths)
+    if is_flat and len(paths) > 1:
+        # Without a call for each output.
+        get = operator.itemgetter(*(key for (key,) in paths))
+        return lambda data: list(get(data))
+    return lambda data: [
+        None if path is None else follow(path, data) for path in paths
+    ]
 
 
 def _pairs(container):

@@ -115,6 +115,20 @@ class Trainer:
         )
         return serialization_lib.SerializableDict(**arguments).serialize()
 
+    # replaces b25adbcafb66: raw losses share their state.
+    def reset_metrics(self):
+        compile_utils.reset_states(self.metrics)
+
+    # replaces 89f313bc35c1: raw losses share their state.
+    def get_metrics_result(self):
+        metrics, logs = self.metrics, {}
+        for metric, result in zip(metrics, compile_utils.results(metrics)):
+            if isinstance(result, dict):
+                logs.update(result)
+            else:
+                logs[metric.name] = result
+        return logs
+
     # replaces 7dfdebacbcba: it named `compile_metrics` instead of the metrics,
     # in another order than that of `evaluate`.
     @property
