@@ -110,7 +110,7 @@ def live_arrays():
     else:
         import tensorflow as tf
 
-        kinds = (tf.Tensor, tf.Variable)
+        kinds = (tf.__internal__.EagerTensor, tf.Variable)
     return sum(issubclass(type(x), kinds) for x in gc.get_objects())
 
 

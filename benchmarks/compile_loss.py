@@ -1,0 +1,839 @@
+"""Times and counts what `CompileLoss` costs, stock Keras beside the fork.
+
+    python benchmarks/compile_loss.py [--backend ...] [--parts ...]
+
+Each backend gets a process of its own, in which both versions of Keras are
+loaded; their runs alternate. The tables replace those in README.md beside
+this file, and the picture there; what was measured before of other backends
+and parts is kept. Nothing else should run meanwhile.
+"""
+
+import argparse
+import datetime
+import gc
+import json
+import math
+import os
+import pathlib
+import statistics
+import subprocess
+import sys
+import time
+
+HERE = pathlib.Path(__file__).resolve().parent
+sys.path.append(str(HERE.parent))
+
+import pip_build  # noqa: E402
+
+BACKENDS = {"torch": "PyTorch", "tensorflow": "TensorFlow", "jax": "JAX"}
+README = HERE / "README.md"
+PICTURE = HERE / "compile_loss.png"
+ROWS = pip_build.BUILD / "benchmarks"
+BEGIN, END = "<!-- Written by compile_loss.py. -->\n", "<!-- End. -->\n"
+COUNTS = (1, 2, 8, 32, 128, 512)
+FORMS = ("list", "dict")
+SAMPLES, FEATURES, CLASSES = 32, 16, 4
+LOOP_STEPS = 10_000
+# For the runs of one row.
+SECONDS = {"call": 1.2, "step": 1.5}
+
+
+# What is measured.
+
+
+def named(values, form):
+    """A list of values, or a dict of them by output name."""
+    if form == "list":
+        return list(values)
+    return {f"y{i:03d}": value for i, value in enumerate(values)}
+
+
+def tensors(side, count, form, seed):
+    import numpy as np
+
+    rng = np.random.default_rng(seed)
+    arrays = (rng.random((SAMPLES, CLASSES), "float32") for _ in range(count))
+    convert = side.keras.ops.convert_to_tensor
+    return named([convert(array) for array in arrays], form)
+
+
+def leaves(structure):
+    if isinstance(structure, dict):
+        return list(structure.values())
+    return list(structure) if isinstance(structure, list) else [structure]
+
+
+def sum_of(functions, y_true, y_pred):
+    """The loop that a user would write by hand."""
+    total = None
+    for function, label, prediction in zip(functions, y_true, y_pred):
+        value = function(label, prediction)
+        total = value if total is None else total + value
+    return total
+
+
+def compile_loss(side, count, form):
+    """A `CompileLoss` of MSE, as `compile` would make it."""
+    losses = [side.keras.losses.MeanSquaredError() for _ in range(count)]
+    return side.compile_utils.CompileLoss(
+        named(losses, form) if count > 1 or form == "dict" else losses[0],
+        output_names=list(named([None] * count, "dict")),
+    )
+
+
+def call_of(side, count, form, what):
+    """A function that computes the total of `count` losses eagerly."""
+    y_true, y_pred = (tensors(side, count, form, seed) for seed in (0, 1))
+    if what == "call":
+        if count == 1 and form == "list":
+            y_true, y_pred = y_true[0], y_pred[0]
+        loss = compile_loss(side, count, form)
+        return lambda: loss(y_true, y_pred)
+    y_true, y_pred = leaves(y_true), leaves(y_pred)
+    if what == "loop":
+        losses = [side.keras.losses.MeanSquaredError() for _ in y_true]
+        return lambda: sum_of(losses, y_true, y_pred)
+    ops, error = side.keras.ops, side.keras.losses.mean_squared_error
+
+    def bare(y_true, y_pred):
+        return ops.mean(error(y_true, y_pred))
+
+    functions = [bare] * count
+    return lambda: sum_of(functions, y_true, y_pred)
+
+
+def eager_calls(stock, fork):
+    """One row for each number and form of outputs."""
+    from side_by_side import in_turns
+    from side_by_side import ratio
+
+    for count in COUNTS:
+        for form in FORMS:
+            contenders = {
+                f"{side.name} {what}": (side, None)
+                for side in (stock, fork)
+                for what in ("call", "loop", "bare")
+            }
+            del contenders["stock bare"]
+            for name in contenders:
+                side, what = contenders[name][0], name.split()[1]
+                with side.active():
+                    function = call_of(side, count, form, what)
+                contenders[name] = (side, function)
+            found = in_turns(contenders, SECONDS["call"])
+            yield {
+                "count": count,
+                "form": form,
+                "seconds": medians(found),
+                "stock": ratio(found, "stock call", "stock loop"),
+                "own": ratio(found, "fork call", "fork loop"),
+                "to stock": ratio(found, "fork call", "stock loop"),
+                "loop": ratio(found, "fork loop", "stock loop"),
+                "floor": ratio(found, "fork bare", "stock loop"),
+            }
+
+
+def medians(found):
+    return {name: statistics.median(values) for name, values in found.items()}
+
+
+def loss_objects(stock, fork):
+    """One loss object, without and with sample weights."""
+    import numpy as np
+    from side_by_side import in_turns
+    from side_by_side import ratio
+
+    cases = {"no weight, no mask": None, "weights (N,)": "float32"}
+    for case, dtype in cases.items():
+        weight = None if dtype is None else np.ones(SAMPLES, dtype)
+        contenders = {}
+        for side in (stock, fork):
+            with side.active():
+                loss = side.keras.losses.MeanSquaredError()
+                pair = [tensors(side, 1, "list", seed)[0] for seed in (0, 1)]
+            contenders[side.name] = (
+                side,
+                lambda loss=loss, pair=pair: loss(*pair, weight),
+            )
+        found = in_turns(contenders, SECONDS["call"], rounds=(31, 301))
+        yield {
+            "case": case,
+            "seconds": medians(found),
+            "ratio": ratio(found, "fork", "stock"),
+        }
+
+
+def model_of(side, count, form, tracked=True, jit_compile="auto"):
+    """A compiled model with `count` heads of one unit."""
+    keras = side.keras
+    inputs = keras.Input((FEATURES,))
+    names = list(named([None] * count, "dict"))
+    heads = [keras.layers.Dense(1, name=name)(inputs) for name in names]
+    outputs = named(heads, form)
+    losses = [keras.losses.MeanSquaredError() for _ in heads]
+
+    class Untracked(keras.Model):
+        def compute_loss(self, x, y, y_pred, sample_weight, training=True):
+            return sum_of(losses, leaves(y), leaves(y_pred))
+
+    model = (keras.Model if tracked else Untracked)(inputs, outputs)
+    loss = named(losses, form) if tracked else None
+    model.compile("sgd", loss=loss, jit_compile=jit_compile)
+    return model
+
+
+def batch_of(count, form):
+    import numpy as np
+
+    rng = np.random.default_rng(0)
+    x = rng.random((SAMPLES, FEATURES), "float32")
+    y = [rng.random((SAMPLES, 1), "float32") for _ in range(count)]
+    return x, named(y, form)
+
+
+def steps(stock, fork):
+    """`train_on_batch` of a model with many heads."""
+    from side_by_side import in_turns
+    from side_by_side import ratio
+
+    # The other backends compile each of these steps for seconds.
+    is_compiled = stock.keras.backend.backend() != "torch"
+    for count in (32,) if is_compiled else COUNTS:
+        for form in ("dict",) if is_compiled else FORMS:
+            x, y = batch_of(count, form)
+            contenders = {}
+            for side in (stock, fork):
+                for tracked in (True, False):
+                    with side.active():
+                        model = model_of(side, count, form, tracked)
+                    contenders[f"{side.name} {tracked}"] = (
+                        side,
+                        lambda model=model: model.train_on_batch(x, y),
+                    )
+            found = in_turns(contenders, SECONDS["step"])
+            yield {
+                "count": count,
+                "form": form,
+                "seconds": medians(found),
+                "ratio": ratio(found, "fork True", "stock True"),
+                "untracked": ratio(found, "fork False", "stock True"),
+            }
+
+
+def first_steps(stock, fork):
+    """Trace and compilation of the step, and the step."""
+    from side_by_side import Ratio
+
+    count, found = 128, {side.name: [] for side in (stock, fork)}
+    x, y = batch_of(count, "dict")
+    for number in range(4):
+        for side in (stock, fork) if number % 2 else (fork, stock):
+            with side.active():
+                model = model_of(side, count, "dict")
+                begin = time.perf_counter()
+                model.train_on_batch(x, y)
+                found[side.name].append(time.perf_counter() - begin)
+                del model
+                forget_models(side)
+    # The first of each side also starts the compiler.
+    yield {
+        "count": count,
+        "seconds": medians(found),
+        "ratio": Ratio.of(
+            f / s for f, s in zip(found["fork"][1:], found["stock"][1:])
+        ),
+    }
+
+
+def forget_models(side):
+    side.keras.backend.clear_session()
+    gc.collect()
+
+
+def traced(side, loss, y_true, y_pred):
+    """Traces a call of a loss as the backend's compiled step would."""
+    backend = side.keras.backend.backend()
+    if backend == "jax":
+        import jax
+
+        jax.jit(lambda *args: loss(*args)).trace(y_true, y_pred)
+    elif backend == "tensorflow":
+        import tensorflow as tf
+
+        function = tf.function(loss.__call__, autograph=False)
+        function.get_concrete_function(y_true, y_pred)
+    else:
+        loss(y_true, y_pred)
+
+
+def growth(stock, fork):
+    """Seconds to build and trace a `CompileLoss`, and their exponent."""
+    from side_by_side import Ratio
+
+    counts = (32, 128, 512)
+    for side in (stock, fork):
+        per_count, exponents = [], []
+        with side.active():
+            data = [
+                [tensors(side, count, "dict", seed) for seed in (0, 1)]
+                for count in counts
+            ]
+            for number in range(6):
+                row = []
+                for count, pair in zip(counts, data):
+                    loss = compile_loss(side, count, "dict")
+                    gc.collect()
+                    gc.disable()
+                    begin = time.perf_counter()
+                    traced(side, loss, *pair)
+                    row.append(time.perf_counter() - begin)
+                    gc.enable()
+                if number:  # The first one is the warm-up.
+                    per_count.append(row)
+                    exponents.append(
+                        math.log(row[-1] / row[0])
+                        / math.log(counts[-1] / counts[0])
+                    )
+        yield {
+            "side": side.name,
+            "seconds": [statistics.median(c) for c in zip(*per_count)],
+            "exponent": Ratio.of(exponents),
+        }
+
+
+def operations(side, count, tracked):
+    """The number of operations in the compiled step, by kind of graph."""
+    with side.active():
+        model = model_of(side, count, "dict", tracked)
+        x, y = batch_of(count, "dict")
+        model._symbolic_build(data_batch=(x, y))
+        model.optimizer.build(model.trainable_variables)
+        if side.keras.backend.backend() == "tensorflow":
+            return tensorflow_operations(model, x, y)
+        return jax_operations(model, x, y, is_compiled=count == 128)
+
+
+def tensorflow_operations(model, x, y):
+    import tensorflow as tf
+
+    step = tf.function(model.train_step, autograph=False)
+    data = tf.nest.map_structure(tf.constant, (x, y))
+    graph = step.get_concrete_function(data).graph
+    functions = graph.as_graph_def().library.function
+    inner = sum(len(function.node_def) for function in functions)
+    return {"operations in the graph": len(graph.get_operations()) + inner}
+
+
+def jax_operations(model, x, y, is_compiled):
+    import jax
+
+    state = tuple(
+        [variable.value for variable in variables]
+        for variables in (
+            model.trainable_variables,
+            model.non_trainable_variables,
+            model.optimizer.variables,
+            model.metrics_variables,
+        )
+    )
+    lowered = jax.jit(model.train_step).lower(state, (x, y))
+    texts = {"operations in the HLO": lowered.as_text()}
+    if is_compiled:
+        optimized = lowered.compile().as_text()
+        texts["lines of the optimized HLO"] = optimized
+    counts = {
+        kind: sum(" = " in line for line in text.splitlines())
+        for kind, text in texts.items()
+    }
+    return {**counts, "arrays of state": len(jax.tree.leaves(state))}
+
+
+def graphs(stock, fork):
+    """Operations with and without tracking."""
+    for count in (32, 128):
+        for side in (stock, fork):
+            tracked, untracked = (
+                operations(side, count, tracked) for tracked in (True, False)
+            )
+            yield {
+                "count": count,
+                "side": side.name,
+                "found": {
+                    kind: (tracked[kind], untracked[kind]) for kind in tracked
+                },
+            }
+
+
+def live_arrays(backend):
+    gc.collect()
+    if backend == "jax":
+        import jax
+
+        return len(jax.live_arrays())
+    if backend == "torch":
+        import torch
+
+        kind = torch.Tensor
+    else:
+        import tensorflow as tf
+
+        kind = (tf.__internal__.EagerTensor, tf.Variable)
+    # Not `isinstance`, which would ask proxies what they stand for.
+    return sum(issubclass(type(x), kind) for x in gc.get_objects())
+
+
+def peak_bytes(side, model, x, y):
+    """The most memory that one step holds at once, over what it began with."""
+    backend = side.keras.backend.backend()
+    if backend == "torch":
+        from torch import profiler
+
+        with profiler.profile(profile_memory=True) as profile:
+            model.train_on_batch(x, y)
+        events = profile.profiler.kineto_results.events()
+        held = peak = 0
+        for event in sorted(events, key=lambda event: event.start_ns()):
+            if event.name() == "[memory]":
+                held += event.nbytes()
+                peak = max(peak, held)
+        return peak
+    pathlib.Path("/proc/self/clear_refs").write_text("5")
+    before = status_bytes("VmRSS")
+    model.train_on_batch(x, y)
+    return max(0, status_bytes("VmHWM") - before)
+
+
+def status_bytes(field):
+    lines = pathlib.Path("/proc/self/status").read_text().splitlines()
+    (line,) = (line for line in lines if line.startswith(f"{field}:"))
+    return int(line.split()[1]) * 1024
+
+
+def memory(stock, fork):
+    """Peak of the first and a later step, and live arrays, at N = 512."""
+    for side in (stock, fork):
+        backend = side.keras.backend.backend()
+        with side.active():
+            forget_models(side)
+            x, y = batch_of(COUNTS[-1], "dict")
+            before = live_arrays(backend)
+            # With XLA, TensorFlow would compile this for minutes.
+            jit_compile = backend == "jax"
+            model = model_of(side, COUNTS[-1], "dict", True, jit_compile)
+            first = peak_bytes(side, model, x, y)
+            later = peak_bytes(side, model, x, y)
+            model.train_on_batch(x, y)
+            after = live_arrays(backend) - before
+            own = len(model.variables) + len(model.optimizer.variables)
+            del model
+            forget_models(side)
+        yield {
+            "side": side.name,
+            "first": first,
+            "later": later,
+            "live": after,
+            "own": own,
+        }
+
+
+def loop(stock, fork):
+    """Live arrays and memory over 10,000 steps of the fork."""
+    backend = fork.keras.backend.backend()
+    with fork.active():
+        model = model_of(fork, 2, "dict")
+        x, y = batch_of(2, "dict")
+        for number in range(1, LOOP_STEPS + 1):
+            model.train_on_batch(x, y)
+            if number in (LOOP_STEPS // 10, LOOP_STEPS):
+                yield {
+                    "steps": number,
+                    "arrays": live_arrays(backend),
+                    "bytes": status_bytes("VmRSS"),
+                }
+
+
+PARTS = {
+    "calls": eager_calls,
+    "objects": loss_objects,
+    "steps": steps,
+    "first": first_steps,
+    "growth": growth,
+    "graphs": graphs,
+    "memory": memory,
+    "loop": loop,
+}
+
+
+def parts_of(backend):
+    """The parts, and how many rows each has with a backend."""
+    every = len(COUNTS) * len(FORMS)
+    found = {"calls": every, "objects": 2, "steps": every}
+    if backend != "torch":
+        found |= {"steps": 1, "first": 1, "graphs": 4}
+    return {**found, "growth": 2, "memory": 2, "loop": 2}
+
+
+def measure(backend, parts):
+    """Prints each row as JSON; runs in a process of its own."""
+    if backend == "torch":
+        import torch
+
+        torch.set_num_threads(1)
+    import side_by_side
+
+    sides = side_by_side.both()
+    for part in parts:
+        for row in PARTS[part](*sides):
+            print(json.dumps({"part": part, **row}), flush=True)
+
+
+# What is shown.
+
+
+def table(head, rows):
+    lines = [head, ["---"] * len(head), *rows]
+    return "".join(f"| {' | '.join(map(str, line))} |\n" for line in lines)
+
+
+def spread(ratio):
+    median, low, high = ratio
+    return f"{median:.2f} ({low:.2f} to {high:.2f})"
+
+
+def milliseconds(seconds):
+    return f"{1e3 * seconds:.3g}"
+
+
+def of_part(rows, part):
+    return [row for row in rows if row["part"] == part]
+
+
+def range_of(rows, column):
+    """The smallest and the largest median at N >= 8, as text."""
+    values = [row[column][0] for row in rows if row["count"] >= 8]
+    low, high = f"{min(values):.2f}", f"{max(values):.2f}"
+    return low if low == high else f"{low} to {high}"
+
+
+def goals(results):
+    """The table of the goals; `results` are the rows of each backend."""
+    lines = []
+
+    def add(what, backend, stock, fork, goal):
+        lines.append((what, BACKENDS[backend], stock, fork, goal))
+
+    for backend, rows in results.items():
+        calls = of_part(rows, "calls")
+        if calls:
+            add(
+                "call / loop over the same loss objects, N >= 8",
+                backend,
+                range_of(calls, "stock"),
+                range_of(calls, "own"),
+                "1.25",
+            )
+            add(
+                "call / loop over stock's loss objects, N >= 8",
+                backend,
+                range_of(calls, "stock"),
+                range_of(calls, "to stock"),
+                "0.35",
+            )
+            single = [row for row in calls if row["count"] == 1]
+            add(
+                "the same, N = 1 (list, dict)",
+                backend,
+                ", ".join(f"{row['stock'][0]:.2f}" for row in single),
+                ", ".join(f"{row['to stock'][0]:.2f}" for row in single),
+                "0.5",
+            )
+        for row in of_part(rows, "objects"):
+            goal = "0.35" if "no" in row["case"] else ""
+            what = f"one loss object, {row['case']}"
+            add(what, backend, 1, spread(row["ratio"]), goal)
+        whole = of_part(rows, "steps")
+        if whole and backend == "torch":
+            what = "whole training step, N >= 8"
+            add(what, backend, 1, range_of(whole, "ratio"), "0.55")
+            what = "the same without `CompileLoss`: a loop"
+            add(what, backend, "", range_of(whole, "untracked"), "")
+        elif whole:
+            what = f"whole training step, N = {whole[0]['count']}"
+            add(what, backend, 1, spread(whole[0]["ratio"]), "")
+        for row in of_part(rows, "first"):
+            what = f"first step, N = {row['count']}"
+            add(what, backend, 1, spread(row["ratio"]), "1.0")
+        found = {
+            (row["count"], row["side"]): row["found"]
+            for row in of_part(rows, "graphs")
+        }
+        for count, kind in [
+            (count, kind)
+            for (count, side), kinds in found.items()
+            for kind in kinds
+            if side == "fork" and (count == 128) == ("state" not in kind)
+        ]:
+            pairs = [found[count, side][kind] for side in ("stock", "fork")]
+            if "state" in kind:
+                cells = [with_ - without for with_, without in pairs]
+                what = f"{kind} added by tracking, N = {count}"
+                add(what, backend, *cells, "2")
+            else:
+                cells = [f"{with_ / without:.2f}" for with_, without in pairs]
+                what = f"{kind} with tracking / without, N = {count}"
+                goal = "" if "lines" in kind else "1.10"
+                add(what, backend, *cells, goal)
+        grown = {row["side"]: row for row in of_part(rows, "growth")}
+        if grown:
+            add(
+                "exponent of build and trace, N = 32 to 512",
+                backend,
+                spread(grown["stock"]["exponent"]),
+                spread(grown["fork"]["exponent"]),
+                "1.05",
+            )
+    head = ("", "backend", "stock", "fork", "goal (at most)")
+    return table(head, sorted(lines, key=lambda line: place_of(line[0])))
+
+
+def place_of(what):
+    """The order of the goals: that of their first words."""
+    firsts = (
+        "call / loop over the",
+        "call / loop over stock",
+        "the same, N = 1",
+        "one loss",
+        "whole",
+        "the same without",
+        "first",
+        "arrays",
+        "operations",
+        "lines",
+        "exponent",
+    )
+    return next(i for i, first in enumerate(firsts) if what.startswith(first))
+
+
+def details(results):
+    """The tables of each backend."""
+    for backend, rows in results.items():
+        yield f"### {BACKENDS[backend]}\n"
+        calls = [
+            (
+                row["count"],
+                row["form"],
+                milliseconds(row["seconds"]["stock call"]),
+                milliseconds(row["seconds"]["fork call"]),
+                spread(row["stock"]),
+                spread(row["own"]),
+                spread(row["to stock"]),
+                f"{row['loop'][0]:.2f}",
+                f"{row['floor'][0]:.2f}",
+            )
+            for row in of_part(rows, "calls")
+        ]
+        head = (
+            "N",
+            "outputs",
+            "stock ms",
+            "fork ms",
+            "stock / its loop",
+            "fork / its loop",
+            "fork / stock's loop",
+            "our loop / stock's",
+            "functions / stock's loop",
+        )
+        if calls:
+            yield table(head, calls)
+        lines = [
+            (
+                row["count"],
+                row["form"],
+                milliseconds(row["seconds"]["stock True"]),
+                milliseconds(row["seconds"]["fork True"]),
+                spread(row["ratio"]),
+                spread(row["untracked"]),
+            )
+            for row in of_part(rows, "steps")
+        ]
+        head = (
+            "N",
+            "outputs",
+            "stock's step, ms",
+            "fork's step, ms",
+            "fork / stock",
+            "fork with a loop / stock",
+        )
+        if lines:
+            yield table(head, lines)
+        lines = [
+            (row["side"], *map(milliseconds, row["seconds"]))
+            for row in of_part(rows, "growth")
+        ]
+        if lines:
+            head = ("build and trace, ms", "N = 32", "N = 128", "N = 512")
+            yield table(head, lines)
+        lines = [
+            (
+                row["side"],
+                f"{row['first'] / 2**20:.2f}",
+                f"{row['later'] / 2**20:.2f}",
+                row["live"],
+                row["own"],
+            )
+            for row in of_part(rows, "memory")
+        ]
+        head = (
+            "memory, N = 512",
+            "peak of the first step, MiB",
+            "peak of a later step, MiB",
+            "live arrays after it",
+            "of these the model's and the optimizer's",
+        )
+        if lines:
+            yield table(head, lines)
+        lines = [
+            (
+                f"after {row['steps']:,} steps",
+                row["arrays"],
+                f"{row['bytes'] / 2**20:.0f}",
+            )
+            for row in of_part(rows, "loop")
+        ]
+        if lines:
+            yield table(("fork, N = 2", "live arrays", "process, MiB"), lines)
+
+
+def draw(results):
+    """Ratios to a loop over stock's loss objects, against N."""
+    import matplotlib
+
+    matplotlib.use("Agg")
+    from matplotlib import pyplot
+
+    shown = {
+        "stock": ("stock `CompileLoss`", "tab:gray"),
+        "to stock": ("fork `CompileLoss`", "tab:blue"),
+        "loop": ("loop over the fork's loss objects", "tab:green"),
+        "floor": ("loss functions alone", "tab:olive"),
+    }
+    figure, axes = pyplot.subplots(
+        1, len(results), figsize=(11, 4), sharey=True, layout="constrained"
+    )
+    for ax, (backend, rows) in zip(axes, results.items()):
+        rows = [x for x in of_part(rows, "calls") if x["form"] == "dict"]
+        counts = [row["count"] for row in rows]
+        for column, (label, color) in shown.items():
+            ratios = list(zip(*(row[column] for row in rows)))
+            ax.plot(counts, ratios[0], "o-", color=color, label=label)
+            ax.fill_between(counts, *ratios[1:], color=color, alpha=0.2, lw=0)
+        ax.axhline(0.35, color="black", ls=":", label="goal, N >= 8")
+        ax.set_xscale("log", base=2)
+        ax.set_xticks(COUNTS, map(str, COUNTS))
+        ax.set_ylim(bottom=0)
+        ax.grid(alpha=0.3)
+        ax.set_title(BACKENDS[backend])
+        ax.set_xlabel("outputs (dict)")
+    axes[0].set_ylabel("time / loop over stock's loss objects")
+    handles, labels = axes[0].get_legend_handles_labels()
+    figure.legend(handles, labels, loc="outside lower center", ncols=3)
+    figure.savefig(PICTURE, dpi=110)
+
+
+def write(results):
+    """Puts tables and picture where README.md has them."""
+    day = datetime.date.today().isoformat()
+    cores = len(os.sched_getaffinity(0))
+    text = [
+        f"Taken on {cores} CPU cores on {day}.\n",
+        goals(results),
+        *details(results),
+    ]
+    page = README.read_text(encoding="utf-8")
+    before, _, rest = page.partition(BEGIN)
+    after = rest.partition(END)[2]
+    page = before + BEGIN + "\n" + "\n".join(text) + "\n" + END + after
+    README.write_text(page, encoding="utf-8")
+    if all(of_part(rows, "calls") for rows in results.values()):
+        if len(results) > 1:
+            draw(results)
+
+
+def run(backend, parts, advance):
+    """Lets a process of its own measure a backend; returns its rows."""
+    environment = {
+        **os.environ,
+        "KERAS_BACKEND": backend,
+        "TF_CPP_MIN_LOG_LEVEL": "3",
+        "PYTHONWARNINGS": "ignore",
+    }
+    command = [sys.executable, __file__, "--measure", "--backend", backend]
+    log = ROWS / f"{backend}.log"
+    with log.open("w") as errors:
+        process = subprocess.Popen(
+            [*command, "--parts", *parts],
+            env=environment,
+            stdout=subprocess.PIPE,
+            stderr=errors,
+            text=True,
+        )
+        rows = []
+        for line in process.stdout:
+            if line.startswith("{"):
+                rows.append(json.loads(line))
+                advance(rows[-1])
+    if process.wait():
+        lines = log.read_text().splitlines()[-20:]
+        sys.exit("\n".join([*lines, f"error: see {log}"]))
+    return rows
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser.add_argument(
+        "--backend", nargs="+", choices=BACKENDS, default=list(BACKENDS)
+    )
+    parser.add_argument("--parts", nargs="+", choices=PARTS, default=PARTS)
+    parser.add_argument("--measure", action="store_true", help="internal")
+    arguments = parser.parse_args()
+    if arguments.measure:
+        return measure(arguments.backend[0], arguments.parts)
+    from rich import progress
+
+    ROWS.mkdir(parents=True, exist_ok=True)
+    todo = {
+        backend: {
+            part: count
+            for part, count in parts_of(backend).items()
+            if part in arguments.parts
+        }
+        for backend in arguments.backend
+    }
+    with progress.Progress(
+        *progress.Progress.get_default_columns(), progress.TimeElapsedColumn()
+    ) as bar:
+        total = sum(sum(parts.values()) for parts in todo.values())
+        task = bar.add_task("", total=total)
+        for backend, parts in todo.items():
+
+            def advance(row, backend=backend):
+                where = f"{BACKENDS[backend]}: {row['part']}"
+                bar.update(task, advance=1, description=where)
+
+            bar.update(task, description=BACKENDS[backend])
+            saved = ROWS / f"{backend}.json"
+            known = json.loads(saved.read_text()) if saved.exists() else []
+            known = [row for row in known if row["part"] not in parts]
+            known += run(backend, parts, advance)
+            saved.write_text(json.dumps(known))
+    write(
+        {
+            backend: json.loads((ROWS / f"{backend}.json").read_text())
+            for backend in BACKENDS
+            if (ROWS / f"{backend}.json").exists()
+        }
+    )
+
+
+if __name__ == "__main__":
+    main()
