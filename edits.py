@@ -20,8 +20,8 @@ release, decorators included. Where upstream has changed it, nothing is built
 until somebody has looked at the edit again; several, with commas between, are
 several base releases. A replacing definition without a docstring keeps the
 base's. What is added comes last in its class or module. Imports of the edit
-file that the module lacks are added to it. Every other byte of the module
-stays as it was.
+file that the module lacks are added to it, where its own order has them. Every
+other byte of the module stays as it was.
 
     python3 edits.py BASE_FILE [CLASS.]NAME     prints a definition's digits
 """
@@ -199,7 +199,7 @@ def with_docstring(edit, target, lines):
     return "".join(own)
 
 
-def apply(base, edit, name="edit"):
+def apply(base, edit, name="edit", only=None):
     """Applies an edit file to a module.
 
     Applying it again changes nothing.
@@ -208,6 +208,7 @@ def apply(base, edit, name="edit"):
         base: The source of the module.
         edit: The source of the edit file.
         name: What errors call the edit file.
+        only: The names of the definitions to apply; `None` for all.
 
     Returns:
         The edited source.
@@ -224,6 +225,8 @@ def apply(base, edit, name="edit"):
     changes = []
     for one in read(edit, name):
         wanted = one.definition
+        if only is not None and wanted.name not in only:
+            continue
         target, *others = present.get(wanted.name, [None])
         if others:
             raise EditError(
@@ -279,14 +282,59 @@ def _missing_imports(tree, lines, edit):
     own = [node for node in tree.body if isinstance(node, IMPORTS)]
     known = {_text_of(node, lines) for node in own}
     edit_lines = lines_of(edit)
-    wanted = [
-        _text_of(node, edit_lines)
+    missing = [
+        node
         for node in ast.parse(edit).body
-        if isinstance(node, IMPORTS)
+        if isinstance(node, IMPORTS) and _text_of(node, edit_lines) not in known
     ]
-    missing = [text for text in wanted if text not in known]
-    end = own[-1].end_lineno if own else 0
-    return [(end, end, 0, "".join(missing))] if missing else []
+    changes = {}
+    for node in sorted(missing, key=import_key):
+        start, gap_above, gap_below = _place_of_import(node, own)
+        # What opens a group of its own has the others of it beside it.
+        place = (start, gap_above, gap_below)
+        changes[place] = changes.get(place, "") + _text_of(node, edit_lines)
+    return [
+        (start, start, 0, "\n" * above + text + "\n" * below)
+        for (start, above, below), text in changes.items()
+    ]
+
+
+def import_key(node):
+    """Where an import stands among others: the order that ruff checks.
+
+    Standard library, other packages, Keras; in each, modules before names, and
+    of the names of a module constants, then classes, then the rest.
+    """
+    is_from = isinstance(node, ast.ImportFrom)
+    module = node.module if is_from else node.names[0].name
+    root = module.partition(".")[0]
+    if root == "keras":
+        group = 2
+    else:
+        group = 0 if root in sys.stdlib_module_names else 1
+    name = node.names[0].name if is_from else ""
+    if name.isupper() and len(name) > 1:
+        kind = 0
+    else:
+        kind = 1 if name[:1].isupper() else 2
+    return group, is_from, module, kind, name
+
+
+def _place_of_import(node, own):
+    """The line before which an import belongs, and the gaps around it."""
+    key = import_key(node)
+    if not own:
+        return 0, 0, 0
+    group = [other for other in own if import_key(other)[0] == key[0]]
+    for other in group:
+        if import_key(other) > key:
+            return other.lineno - 1, 0, 0
+    if group:
+        return group[-1].end_lineno, 0, 0
+    for other in own:
+        if import_key(other) > key:
+            return other.lineno - 1, 0, 1
+    return own[-1].end_lineno, 1, 0
 
 
 def _text_of(node, lines):

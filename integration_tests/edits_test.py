@@ -180,8 +180,76 @@ def test_additions_come_last_in_their_order():
 def test_missing_imports_are_added():
     source = edit("import os", "import re", "from a import b") + INNER[24:]
     changed = edits.apply(BASE, source)
-    assert changed.count("import os\nimport re\nfrom a import b\n") == 1
+    assert changed.count("import os\nimport re\n\nfrom a import b\n") == 1
     assert changed.count("import os") == 1
+
+
+IMPORTS = """import os
+import sys
+from typing import Any
+
+import numpy as np
+
+from keras.src import tree
+from keras.src.losses.loss import Loss
+"""
+
+
+@pytest.mark.parametrize(
+    ("line", "neighbour", "after"),
+    [
+        ("import abc", "import os", False),
+        ("import re", "import os", True),
+        ("import types", "import sys", True),
+        ("from abc import ABC", "from typing import Any", False),
+        ("from typing import NamedTuple", "from typing import Any", True),
+        ("from typing import ANY", "from typing import Any", False),
+        ("from absl import logging", "import numpy as np", True),
+        ("import absl", "import numpy as np", False),
+        ("from keras.src import ops", "from keras.src import tree", False),
+        ("from keras.src.losses.loss import x", "import Loss", True),
+        ("import keras", "from keras.src import tree", False),
+    ],
+)
+def test_place_of_an_import(line, neighbour, after):
+    """The order that `ruff check --select I` wants, one import a line."""
+    source = edit(line) + INNER[24:]
+    base = BASE.replace("import os\n", IMPORTS)
+    (found,) = [one for one in IMPORTS.splitlines() if neighbour in one]
+    pair = f"{found}\n{line}\n" if after else f"{line}\n{found}\n"
+    changed = edits.apply(base, source)
+    assert changed.count(pair) == 1
+    assert changed.replace(f"{line}\n", "", 1) == edits.apply(base, INNER)
+
+
+def test_first_import_of_its_group():
+    source = edit("from typing import Any", "import re") + INNER[24:]
+    changed = edits.apply(BASE.replace("import os", "import numpy"), source)
+    assert changed.count("import re\nfrom typing import Any\n\nimport num") == 1
+    source = edit("from keras import ops", "import keras") + INNER[24:]
+    changed = edits.apply(BASE, source)
+    assert changed.count("os\n\nimport keras\nfrom keras import ops\n") == 1
+
+
+def test_only_some_of_the_edits():
+    source = replacing(
+        "Owner.value",
+        "    @property",
+        "    def value(self):",
+        "        return 2",
+    ) + "\n".join(
+        [
+            "",
+            f"    # replaces {digits('Owner.value.setter')}: a test.",
+            "    @value.setter",
+            "    def value(self, new):",
+            "        self._value = 3",
+            "",
+        ]
+    )
+    changed = edits.apply(BASE, source, only={"Owner.value.setter"})
+    assert changed == BASE.replace("_value = new", "_value = 3")
+    assert edits.apply(changed, source) == edits.apply(BASE, source)
 
 
 def test_several_base_releases():
