@@ -17,7 +17,11 @@ import pip_build
 
 ROOT = pip_build.ROOT
 OUTPUT = pip_build.BUILD / "tests"
-WHEEL_TEST = "integration_tests/pip_build_test.py"
+# Independent of the backend, and so run once.
+WHEEL_TESTS = (
+    "integration_tests/pip_build_test.py",
+    "integration_tests/upstream_branch_test.py",
+)
 # Upstream's own tests, out of the wheel: of every package that we touch.
 UPSTREAM_PACKAGES = (
     "keras.src.trainers",
@@ -127,14 +131,16 @@ def run_suite(backend, suite, options, variables, arguments, cwd=ROOT):
 
 
 def run_ours(backend, arguments):
-    options = ["keras", "integration_tests", f"--ignore={WHEEL_TEST}"]
+    options = ["keras", "integration_tests"]
+    options += [f"--ignore={file}" for file in WHEEL_TESTS]
     options += ["-n", str(WORKERS)]
     if arguments.stock:
         options.append("--stock")
     return run_suite(backend, "ours", options, environment(backend), arguments)
 
 
-def run_upstream(backend, arguments):
+def run_upstream(backend, arguments, package=None):
+    """Runs upstream's tests on the Keras in `package`, or the installed one."""
     folder = OUTPUT / f"{backend}-upstream"
     folder.mkdir(exist_ok=True)
     # An own file, for pytest not to look for one above and find ours.
@@ -142,7 +148,9 @@ def run_upstream(backend, arguments):
     settings.write_text("[pytest]\npython_files = *_test.py\n")
     path = [str(pathlib.Path(__file__).resolve().parent)]
     if arguments.stock:
-        path.insert(0, str(pip_build.unpacked_base()))
+        package = pip_build.unpacked_base()
+    if package is not None:
+        path.insert(0, str(package))
     variables = environment(
         backend,
         PYTHONPATH=os.pathsep.join(path),
@@ -218,7 +226,7 @@ def main():
     if not arguments.stock:
         variables = environment("tensorflow")
         results.append(
-            run_suite("", "wheel", [WHEEL_TEST], variables, arguments)
+            run_suite("", "wheel", [*WHEEL_TESTS], variables, arguments)
         )
         results.append(run_lint())
     sys.exit(show(results, version_under_test(arguments)))
