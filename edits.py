@@ -302,13 +302,13 @@ def _missing_imports(tree, lines, edit):
 def import_key(node):
     """Where an import stands among others: the order that ruff checks.
 
-    Standard library, other packages, Keras; in each, modules before names, and
-    of the names of a module constants, then classes, then the rest.
+    Standard library, other packages, own ones; in each, modules before names,
+    and of the names of a module constants, then classes, then the rest.
     """
     is_from = isinstance(node, ast.ImportFrom)
     module = node.module if is_from else node.names[0].name
     root = module.partition(".")[0]
-    if root == "keras":
+    if root in ("keras", "integration_tests"):
         group = 2
     else:
         group = 0 if root in sys.stdlib_module_names else 1
@@ -317,7 +317,7 @@ def import_key(node):
         kind = 0
     else:
         kind = 1 if name[:1].isupper() else 2
-    return group, is_from, module, kind, name
+    return group, is_from, module, kind, name, node.names[0].asname or ""
 
 
 def _place_of_import(node, own):

@@ -33,6 +33,9 @@ BUILD = ROOT / "build"
 DIST = ROOT / "dist"
 PINS = ROOT / "requirements.txt"
 LOCKED_BASE = ROOT / "requirements-base.txt"
+OTHER_BASES = ROOT / "requirements-other-bases.txt"
+# The base to build on, if not the locked one; what --base sets.
+BASE_VARIABLE = "RAWLOSS_BASE"
 LOCAL_VERSION = "rawloss.1"
 BACKENDS = ("tensorflow", "jax", "torch")
 
@@ -45,19 +48,58 @@ class BuildError(Exception):
     """Something that the user can act on; its text is the line to show."""
 
 
-def locked_base():
-    """The version and the sha256 of the base wheel, from the locked file."""
-    found = re.search(
-        r"^keras==(\S+)[\s\\]+--hash=sha256:([0-9a-f]{64})\s*$",
-        LOCKED_BASE.read_text(encoding="utf-8"),
-        re.MULTILINE,
-    )
-    if not found:
-        raise BuildError(
-            f"{LOCKED_BASE} names no 'keras==VERSION --hash=sha256:HASH': "
-            "restore it with 'git checkout requirements-base.txt'."
+def bases():
+    """The base releases as `{version: sha256 of the wheel}`, default first."""
+    found = {}
+    for file in (LOCKED_BASE, OTHER_BASES):
+        pins = re.findall(
+            r"^keras==(\S+)[\s\\]+--hash=sha256:([0-9a-f]{64})\s*$",
+            file.read_text(encoding="utf-8"),
+            re.MULTILINE,
         )
-    return found.groups()
+        if not pins:
+            raise BuildError(
+                f"{file} names no 'keras==VERSION --hash=sha256:HASH': "
+                f"restore it with 'git checkout {file.name}'."
+            )
+        found.update(pins)
+    return found
+
+
+def locked_base():
+    """The version and the sha256 of the base wheel."""
+    known = bases()
+    wanted = os.environ.get(BASE_VARIABLE) or next(iter(known))
+    if wanted not in known:
+        raise BuildError(f"{why_no_base(wanted, known)}.")
+    return wanted, known[wanted]
+
+
+def why_no_base(wanted, known):
+    """Why the fork can't be laid over a release."""
+
+    def minor(release):
+        found = re.match(r"(\d+)\.(\d+)(\.|$)", release)
+        return found and tuple(map(int, found.groups()[:2]))
+
+    minors = {minor(release): release for release in known}
+    choice = f"give one of {', '.join(sorted(known))}"
+    if minor(wanted) is None:
+        return f"{wanted!r} is no release of Keras: {choice}"
+    if minor(wanted) in minors:
+        return (
+            f"Keras {wanted} is not the newest patch of its minor release, "
+            f"which alone is tested: give {minors[minor(wanted)]}"
+        )
+    if minor(wanted) < min(minors):
+        return (
+            f"Keras {wanted} is too old: nothing has been tested on it, and "
+            f"it has other definitions where the edits replace some: {choice}"
+        )
+    return (
+        f"Keras {wanted} is not known to this fork: {choice}, or compare the "
+        f"edits with it and add its hash to {OTHER_BASES.name}"
+    )
 
 
 def version():
@@ -100,13 +142,14 @@ def check_base_wheel(path):
     if (name, found_version) != ("keras", wanted_version):
         raise BuildError(
             f"{path} is {name} {found_version}, but this fork is laid over "
-            f"keras {wanted_version}: give that release's wheel."
+            f"keras {wanted_version}: give that release's wheel, or --base."
         )
     found_hash = sha256_of(path)
     if found_hash != wanted_hash:
         raise BuildError(
-            f"{path} has sha256 {found_hash}, but {LOCKED_BASE.name} asks for "
-            f"{wanted_hash}: get the wheel again from a source you trust."
+            f"{path} has sha256 {found_hash}, but keras {wanted_version} is "
+            f"locked to {wanted_hash}: get the wheel again from a source you "
+            "trust."
         )
 
 
@@ -159,20 +202,24 @@ def download_base(folder):
     """Lets pip fetch the base wheel, its hash locked, into `folder`."""
     base_version, base_hash = locked_base()
     say(f"Fetching keras {base_version} ...")
+    requirement = folder / "base.txt"
+    requirement.write_text(
+        f"keras=={base_version} --hash=sha256:{base_hash}\n", encoding="utf-8"
+    )
     status, lines = run_pip(
         sys.executable,
         "download",
         "--no-deps",
         "--only-binary=:all:",
         f"--dest={folder}",
-        f"--requirement={LOCKED_BASE}",
+        f"--requirement={requirement}",
     )
     found_hash = re.search(r"Got\s+([0-9a-f]{64})", "\n".join(lines))
     if found_hash:
         raise BuildError(
             f"the package index gives keras {base_version} with sha256 "
-            f"{found_hash[1]}, but {LOCKED_BASE.name} asks for {base_hash}: "
-            "check the index that pip is set up for."
+            f"{found_hash[1]}, but it is locked to {base_hash}: check the "
+            "index that pip is set up for."
         )
     wheels = list(folder.glob("*.whl"))
     if status or not wheels:
@@ -306,6 +353,13 @@ def relabel(tree, done):
         f"\nVersion: {base_version}\n",
         f"\nVersion: {version()}\n",
     )
+    licence = info / "licenses" / "LICENSE"
+    if not licence.is_file():
+        # Some releases came without the text of their licence.
+        licence.parent.mkdir()
+        shutil.copyfile(ROOT / "LICENSE", licence)
+        line = f"\nVersion: {version()}\n"
+        edit(info / "METADATA", line, f"{line}License-File: LICENSE\n")
     edit(
         info / "METADATA",
         "\nLicense-File: LICENSE\n",
@@ -575,6 +629,11 @@ def one_line_errors():
 def main():
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument(
+        "--base",
+        metavar="VERSION",
+        help="another base release; an unknown one lists those that there are",
+    )
+    parser.add_argument(
         "--base-wheel",
         type=pathlib.Path,
         metavar="FILE",
@@ -592,6 +651,8 @@ def main():
         help="what --install installs with it (default: %(default)s)",
     )
     arguments = parser.parse_args()
+    if arguments.base:
+        os.environ[BASE_VARIABLE] = arguments.base
     with one_line_errors():
         wheel = build(arguments.base_wheel)
         if arguments.install:

@@ -204,11 +204,13 @@ from keras.src.losses.loss import Loss
         ("from abc import ABC", "from typing import Any", False),
         ("from typing import NamedTuple", "from typing import Any", True),
         ("from typing import ANY", "from typing import Any", False),
+        ("from typing import Any as One", "from typing import Any", True),
         ("from absl import logging", "import numpy as np", True),
         ("import absl", "import numpy as np", False),
         ("from keras.src import ops", "from keras.src import tree", False),
         ("from keras.src.losses.loss import x", "import Loss", True),
         ("import keras", "from keras.src import tree", False),
+        ("from integration_tests import x", "from keras.src import tr", False),
     ],
 )
 def test_place_of_an_import(line, neighbour, after):

@@ -14,6 +14,7 @@ import zipfile
 
 import pytest
 
+import edits
 import pip_build
 
 INFO = f"keras-{pip_build.version()}.dist-info"
@@ -28,6 +29,8 @@ def copy_checkout(folder):
         "edits.py",
         "requirements.txt",
         "requirements-base.txt",
+        "requirements-other-bases.txt",
+        "LICENSE",
     ):
         shutil.copy(pip_build.ROOT / name, folder)
     ignored = shutil.ignore_patterns("__pycache__")
@@ -216,6 +219,58 @@ def test_not_a_wheel(checkout, tmp_path, kind):
         path.mkdir()
     result = run_build(checkout, "--base-wheel", path)
     assert_refused(checkout, result, path, "give")
+
+
+OTHER_BASES = [*pip_build.bases()][1:]
+
+
+@pytest.mark.parametrize("version", OTHER_BASES)
+def test_other_base_release(checkout, version, monkeypatch):
+    """All edits apply, and nothing but them and our modules is new."""
+    monkeypatch.setenv(pip_build.BASE_VARIABLE, version)
+    base = pip_build.base_wheel()
+    monkeypatch.delenv(pip_build.BASE_VARIABLE)
+    result = run_build(checkout, "--base", version, "--base-wheel", base)
+    assert result.returncode == 0, result.stderr
+    (path,) = checkout.glob("dist/*")
+    assert path.name == f"keras-{version}+rawloss.1-py3-none-any.whl"
+    new, old = contents(path), contents(base)
+    info = f"keras-{version}+rawloss.1.dist-info"
+    licence = (pip_build.ROOT / "LICENSE").read_bytes()
+    assert new[f"{info}/licenses/LICENSE"] == licence
+    metadata = new[f"{info}/METADATA"].decode()
+    for line in (
+        f"Version: {version}+rawloss.1",
+        "License-File: LICENSE",
+        "License-File: NOTICE",
+    ):
+        assert metadata.splitlines().count(line) == 1
+    changed = {
+        name
+        for name in {*new, *old}
+        if ".dist-info/" not in name and new.get(name) != old.get(name)
+    }
+    ours = {*pip_build.overlay(), *pip_build.edit_files()}
+    assert changed == {*ours, "keras/src/version.py"}
+    notice = new[f"{info}/licenses/NOTICE"].decode()
+    for edit in pip_build.edit_files().values():
+        for one in edits.read(edit.read_text(encoding="utf-8"), edit.name):
+            assert f"({one.definition.name})" in notice
+
+
+@pytest.mark.parametrize(
+    ("version", "words"),
+    [
+        ("3.11.3", ["too old", *OTHER_BASES]),
+        ("2.15.0", ["too old", *OTHER_BASES]),
+        ("3.12.1", ["newest patch", "give 3.12.4"]),
+        ("3.16.0", ["not known", "requirements-other-bases.txt"]),
+        ("newest", ["no release", *OTHER_BASES]),
+    ],
+)
+def test_unknown_base_release(checkout, version, words):
+    result = run_build(checkout, "--base", version)
+    assert_refused(checkout, result, version, *words)
 
 
 def test_missing_index(checkout):

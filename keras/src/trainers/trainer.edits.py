@@ -20,8 +20,9 @@ from keras.src.utils import tracking
 
 
 class Trainer:
-    # replaces 98ee80c63ae7: losses and metrics of an earlier `compile` stayed
-    # in use, and the total was summed up in `floatx`.
+    # replaces 98ee80c63ae7, dbf84c5a4b50, ecccfe479e8d: losses and metrics of
+    # an earlier `compile` stayed in use, and the total was summed up in
+    # `floatx`. Before 3.15, nothing reads `_compiled_trainable_state`.
     @traceback_utils.filter_traceback
     @tracking.no_automatic_dependency_tracking
     def compile(

@@ -67,14 +67,14 @@ class JAXTrainer:
 
         return step_on_state
 
-    # replaces 80cf7f170ef6: a compiled step kept the loss weights that it was
-    # traced with.
+    # replaces 80cf7f170ef6, 4bd32fa05e0c: a compiled step kept the loss weights
+    # that it was traced with.
     def make_train_function(self, force=False):
         if self.train_function is None or force:
             step = self._compile_step(self.train_step, (True,) * 4)
             self.train_function = self._make_function(step)
 
-    # replaces f496ed6c9767: the same.
+    # replaces f496ed6c9767, fb4e4d98a7fa: the same.
     def make_test_function(self, force=False):
         if self.test_function is None or force:
             is_part_of_state = True, True, False, True
