@@ -22,6 +22,7 @@ that were logged. `python check_losses.py` shows it at work on a small model.
 import dataclasses
 import inspect
 import itertools
+import textwrap
 
 import numpy as np
 
@@ -77,7 +78,11 @@ class LossCheck:
         if self.balanced:
             return "\n".join([*lines, "The losses balance."])
         lines.append("The losses do NOT balance:")
-        return "\n".join(lines + [f"- {text}" for text in self.findings])
+        for text in self.findings:
+            lines += textwrap.wrap(
+                text, 78, initial_indent="- ", subsequent_indent="  "
+            )
+        return "\n".join(lines)
 
 
 def check_losses(
@@ -615,7 +620,7 @@ class _Check:
             text = f"holds the loss times its loss weight, {weight:g}."
             if weight:
                 text += " The raw loss is what it holds divided by the weight."
-            return f"{text} Keras 3.6 and older do that."
+            return f"{text} Keras 3.5 and 3.6 do that."
         if not _differ(found, raw, ROUNDING):
             return None
         for other in entries:
