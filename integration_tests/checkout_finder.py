@@ -19,10 +19,13 @@ if str(ROOT) not in sys.path:
 
 import pip_build  # noqa: E402
 
+# Files to be run in place of ours; for mutation.py.
+REPLACED = {}
+
 
 def our_files():
     """What the wheel would not have from the base, as `{path: file}`."""
-    return pip_build.overlay() | pip_build.edited_files()
+    return pip_build.overlay() | pip_build.edited_files() | REPLACED
 
 
 class CheckoutFinder(importlib.abc.MetaPathFinder):
