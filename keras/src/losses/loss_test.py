@@ -17,7 +17,9 @@ from keras.src import optimizers
 from keras.src import regularizers
 from keras.src import testing
 from keras.src import tree
+from keras.src.dtype_policies import dtype_policy as policies
 from keras.src.losses.loss import Loss
+from keras.src.losses.loss import reduce_weighted_values
 
 LEARNING_RATE = 0.01
 REDUCTIONS = ("sum_over_batch_size", "mean", "mean_with_sample_weight", "sum")
@@ -405,6 +407,85 @@ class LabelRankTest(LossTestCase):
         y_pred = {"a": self.y_pred, "b": 2 * self.y_pred}
         # Errors 2, 5, 2 of b: (1 + 4 + 0 + 4 + 25 + 4) / 3.
         self.assertLoss(BothSquaredErrors()(y_true, y_pred), 38 / 3)
+
+    @parameterized.named_parameters(
+        # 1 and -9 of a, less 16 and -1 of b.
+        ("alone", None, ((1 - 16) + (-9 + 1)) / 2),
+        ("n", [1, 3], ((1 - 16) + 3 * (-9 + 1)) / 2),
+    )
+    def test_structures_whose_order_matters(self, weight, expected):
+        class Signed(Loss):
+            def call(self, y_true, y_pred):
+                a, b = (y - p for y, p in zip(y_true, y_pred))
+                return a * ops.abs(a) - b * ops.abs(b)
+
+        # Differences 1, -3 of a and 4, -1 of b.
+        y_true = [array([1, 0]), array([4, 1])]
+        y_pred = [array([0, 3]), array([0, 2])]
+        loss = Signed()(y_true, y_pred, array(weight))
+        self.assertLoss(loss, expected)
+
+
+class DtypeTest(LossTestCase):
+    """All that enters a loss gets its dtype, and the result has it."""
+
+    def test_policy_is_not_that_of_layers(self):
+        policy = policies.dtype_policy()
+        self.addCleanup(policies.set_dtype_policy, policy)
+        policies.set_dtype_policy("mixed_bfloat16")
+        self.assertEqual(SquaredError().dtype, "float32")
+
+    @parameterized.named_parameters(
+        ("labels", True, False), ("predictions", False, True)
+    )
+    def test_only_one_has_the_dtype(self, has_label, has_prediction):
+        seen = []
+
+        class Watching(Loss):
+            def call(self, y_true, y_pred):
+                seen.extend([y_true, y_pred])
+                return ops.mean(y_pred, axis=-1)
+
+        def of(is_right):
+            if is_right:
+                return ops.ones((2, 1))
+            return np.ones((2, 1), "int32")
+
+        self.assertLoss(Watching()(of(has_label), of(has_prediction)), 1.0)
+        for x in seen:
+            self.assertTrue(backend.is_tensor(x))
+            self.assertEqual(backend.standardize_dtype(x.dtype), "float32")
+
+    @parameterized.named_parameters(
+        named(
+            dtype=["float32", *NARROW],
+            weight_dtype=["float64", "int32", "bool"],
+            reduction=["mean", "mean_with_sample_weight", "sum", None],
+        )
+    )
+    def test_weights(self, dtype, weight_dtype, reduction):
+        # Squares: 1, 4 and 9, 16, of which the first two are left.
+        expected = {
+            "mean": 5 / 4,
+            "mean_with_sample_weight": 5 / 2,
+            "sum": 5.0,
+            None: [[1, 4], [0, 0]],
+        }
+        value = reduce_weighted_values(
+            array([[1, 4], [9, 16]]),
+            np.array([1, 0], weight_dtype),
+            reduction=reduction,
+            dtype=dtype,
+        )
+        self.assertEqual(backend.standardize_dtype(value.dtype), dtype)
+        self.assertLoss(ops.cast(value, "float32"), expected[reduction])
+
+    def test_masks_are_bools(self):
+        # Also if they are made of other numbers: (4 + 9) / 2.
+        value = reduce_weighted_values(
+            array([1, 4, 9]), mask=np.array([0, 2, 5])
+        )
+        self.assertLoss(value, 6.5)
 
 
 class UntouchedTest(LossTestCase):
@@ -854,6 +935,24 @@ class RefusalTest(LossTestCase):
             (),
             lambda: losses.Dice()(x, x, np.ones(n, "float32")),
         )
+
+    def test_reduction(self):
+        for refused in (
+            lambda: Loss(reduction="median"),
+            lambda: reduce_weighted_values(self.x, reduction="median"),
+        ):
+            with self.assertRaisesRegex(ValueError, "median"):
+                refused()
+
+    def test_mask_of_a_scalar_loss(self):
+        # There is nothing left that could be masked.
+        def one_number(y_true, y_pred):
+            return ops.mean(ops.square(y_pred - y_true))
+
+        y_pred = masked(self.x, np.array([[True, False, True]] * 2))
+        loss = losses.LossFunctionWrapper(one_number)
+        # (14 + 5) / 6
+        self.assertLoss(loss(np.zeros_like(self.x), y_pred), 19 / 6)
 
     def test_number_for_all(self):
         # A number is no weight of one sample that is used for others.
