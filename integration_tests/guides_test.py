@@ -28,9 +28,9 @@ def test_reading_losses(tmp_path, request):
         text=True,
     )
     numbers = {
-        name.strip(): value
+        name: float(value)
         for name, value in re.findall(
-            r"^(\D+?) {2,}([\d.]+)$", answer.stdout, re.MULTILINE
+            r"^(\S.*?) +([\d.]+)$", answer.stdout, re.MULTILINE
         )
     }
     # The same for all sizes of batches, to the digits that float32 has.
@@ -46,4 +46,8 @@ def test_reading_losses(tmp_path, request):
     pictures = {path.name for path in pathlib.Path(tmp_path).iterdir()}
     text = GUIDE.read_text(encoding="utf-8")
     assert pictures == set(re.findall(r"docs/(guide_\w+\.png)", text))
-    assert numbers["loss"] == numbers["over rows in the mask"]
+    by_hand = numbers["sum(w * loss) / 360"]
+    assert numbers["digit_loss"] == pytest.approx(by_hand, abs=2e-6)
+    # Five decimals, likewise.
+    by_hand = numbers["over rows in the mask"]
+    assert numbers["loss"] == pytest.approx(by_hand, abs=2e-5)
