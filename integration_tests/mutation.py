@@ -1,0 +1,687 @@
+"""Breaks our modules on purpose, one way at a time, and runs the tests.
+
+    python integration_tests/mutation.py [--only TEXT ...] [--jobs 1]
+
+A mutant is one of our modules with one change, made from the syntax tree. It
+is killed if a test fails, and what no test notices is either not tested or
+makes no difference: `EQUIVALENT` has the latter, with the reason. Each mutant
+goes through `STAGES` until it is killed. The checkout stays as it is: a mutant
+is a file under build/, which is imported in place of ours by a process of its
+own. That process is forked from one that has imported PyTorch, but not Keras.
+
+Without `--only`, writes what was found to integration_tests/mutants.md.
+"""
+
+import argparse
+import ast
+import collections
+import concurrent.futures
+import copy
+import hashlib
+import itertools
+import json
+import multiprocessing
+import os
+import pathlib
+import resource
+import signal
+import sys
+from typing import NamedTuple
+
+ROOT = pathlib.Path(__file__).resolve().parent.parent
+if str(ROOT) not in sys.path:
+    sys.path.append(str(ROOT))
+
+import pip_build  # noqa: E402
+from integration_tests import checkout_finder  # noqa: E402
+
+MODULES = (
+    "keras/src/trainers/compile_utils.py",
+    "keras/src/losses/loss.py",
+    "keras/src/trainers/output_matcher.py",
+)
+SCRATCH = pip_build.BUILD / "mutants"
+RECORD = ROOT / "integration_tests" / "mutants.md"
+
+
+# 1. Mutants.
+
+
+class Mutant(NamedTuple):
+    """A change of a module.
+
+    Args:
+        path: The module's path.
+        place: The qualified name of the function or class around the change.
+        operator: The name of the kind of change.
+        old: The source that is replaced, on one line.
+        new: What replaces it.
+        source: The whole module with the change.
+        number: Tells changes in one place apart whose text is the same.
+    """
+
+    path: str
+    place: str
+    operator: str
+    old: str
+    new: str
+    source: str
+    number: int = 1
+
+    @property
+    def name(self):
+        """Tells the mutant from others, wherever its line may move to."""
+        stem = pathlib.PurePath(self.path).stem
+        place = f"{stem}.{self.place}".removesuffix(".")
+        number = f" ({self.number})" if self.number > 1 else ""
+        return f"{place}: {self.old} -> {self.new}{number}"
+
+    @property
+    def digest(self):
+        return hashlib.sha256(self.source.encode()).hexdigest()[:16]
+
+
+# Of other comparisons, nearly all are conditions.
+COMPARISONS = {
+    ast.Lt: ast.LtE,
+    ast.LtE: ast.Lt,
+    ast.Gt: ast.GtE,
+    ast.GtE: ast.Gt,
+}
+ARITHMETIC = {
+    ast.Add: ast.Sub,
+    ast.Sub: ast.Add,
+    ast.Mult: ast.Add,
+    ast.Div: ast.Mult,
+}
+# Without these, the argument itself is used.
+UNWRAPPED = ("stop_gradient", "cast", "sorted", "scale_loss_for_distribution")
+RENAMED = {
+    "any": "all",
+    "all": "any",
+    "max": "min",
+    "sum": "mean",
+    "divide_no_nan": "divide",
+    "logical_and": "logical_or",
+    "multiply": "add",
+}
+# What is passed on beside the predictions, and must not get lost.
+PASSED_ON = ("sample_weight", "sample_weights", "mask", "weight", "weights")
+
+
+def called(node):
+    """The last part of the name of what a call calls."""
+    if isinstance(node.func, ast.Attribute):
+        return node.func.attr
+    return getattr(node.func, "id", "")
+
+
+def with_fields(node, **fields):
+    changed = copy.copy(node)
+    for name, value in fields.items():
+        setattr(changed, name, value)
+    return changed
+
+
+def replaced(items, index, *new):
+    return [*items[:index], *new, *items[index + 1 :]]
+
+
+def mutate_test(node):
+    """A condition that always, or never, holds."""
+    if not isinstance(node, ast.While):
+        yield "condition", node.test, ast.Constant(True)
+    yield "condition", node.test, ast.Constant(False)
+
+
+def mutate_filter(node):
+    for test in node.ifs:
+        yield "condition", test, ast.Constant(True)
+
+
+def mutate_compare(node):
+    operator = COMPARISONS.get(type(node.ops[0]))
+    if operator:
+        yield "comparison", node, with_fields(node, ops=[operator()])
+
+
+def mutate_boolean(node):
+    """A condition that looks at one thing less."""
+    for index in range(len(node.values)):
+        values = replaced(node.values, index)
+        rest = with_fields(node, values=values) if values[1:] else values[0]
+        yield "boolean", node, rest
+
+
+def mutate_not(node):
+    if isinstance(node.op, ast.Not):
+        yield "boolean", node, node.operand
+
+
+def mutate_arithmetic(node):
+    operator = ARITHMETIC.get(type(node.op))
+    if operator:
+        yield "arithmetic", node, with_fields(node, op=operator())
+
+
+def mutate_constant(node):
+    if isinstance(node.value, bool):
+        yield "constant", node, ast.Constant(not node.value)
+    elif isinstance(node.value, (int, float)):
+        yield "constant", node, ast.Constant(node.value + 1)
+
+
+def mutate_subscript(node):
+    index = node.slice
+    if isinstance(index, ast.UnaryOp):
+        yield "index", node, with_fields(node, slice=ast.Constant(0))
+    elif isinstance(index, ast.Constant) and index.value == 0:
+        yield "index", node, with_fields(node, slice=ast.Constant(-1))
+
+
+def mutate_call(node):
+    name, arguments = called(node), node.args
+    if name in UNWRAPPED and arguments:
+        yield f"no {name}", node, arguments[0]
+    if name in RENAMED:
+        text = ast.unparse(node.func).removesuffix(name) + RENAMED[name]
+        function = ast.parse(text, mode="eval").body
+        yield "function", node, with_fields(node, func=function)
+    if name == "shape" and isinstance(node.func, ast.Attribute):
+        yield "static shape", node, ast.Attribute(arguments[0], "shape")
+    for index, argument in enumerate(arguments):
+        if isinstance(argument, ast.Name) and argument.id in PASSED_ON:
+            lost = replaced(arguments, index, ast.Constant(None))
+            yield "argument", node, with_fields(node, args=lost)
+    simple = (ast.Name, ast.Attribute, ast.Subscript)
+    are_simple = all(isinstance(a, simple) for a in arguments[:2])
+    if len(arguments) > 1 and are_simple and name != "isinstance":
+        swapped = [arguments[1], arguments[0], *arguments[2:]]
+        yield "swapped", node, with_fields(node, args=swapped)
+    for index in range(len(node.keywords)):
+        kept = replaced(node.keywords, index)
+        yield "argument", node, with_fields(node, keywords=kept)
+
+
+def mutate_loop(node):
+    """A loop that leaves out the last item."""
+    template = ast.parse("list(x)[:-1]", mode="eval").body
+    template.value.args = [node.iter]
+    yield "one less", node.iter, template
+
+
+def mutate_statement(node):
+    """A statement that isn't there."""
+    if isinstance(node, ast.Expr) and not isinstance(node.value, ast.Call):
+        return
+    if isinstance(node, ast.Assign):
+        # Dropping the first assignment of a variable is too easy to find.
+        (target,) = node.targets
+        names = {n.id for n in ast.walk(node.value) if isinstance(n, ast.Name)}
+        if getattr(target, "id", None) not in names:
+            return
+    yield "no statement", node, ast.Pass()
+
+
+OPERATORS = {
+    ast.If: (mutate_test,),
+    ast.IfExp: (mutate_test,),
+    ast.While: (mutate_test,),
+    ast.Compare: (mutate_compare,),
+    ast.BoolOp: (mutate_boolean,),
+    ast.UnaryOp: (mutate_not,),
+    ast.BinOp: (mutate_arithmetic,),
+    ast.Constant: (mutate_constant,),
+    ast.Subscript: (mutate_subscript,),
+    ast.Call: (mutate_call,),
+    ast.For: (mutate_loop,),
+    ast.comprehension: (mutate_loop, mutate_filter),
+    ast.Expr: (mutate_statement,),
+    ast.Assign: (mutate_statement,),
+    ast.AugAssign: (mutate_statement,),
+    ast.Raise: (mutate_statement,),
+    ast.Continue: (mutate_statement,),
+}
+
+# Mistakes that take more than one node: what is found anywhere in a module,
+# and what replaces it.
+BY_HAND = (
+    (
+        "records what is weighed",
+        "terms = [ops.cast(raw, self.dtype) for raw in raw_losses]",
+        "terms = [ops.cast(_weigh(raw, weight), self.dtype) "
+        "for raw, weight in zip(raw_losses, weights)]",
+    ),
+    (
+        "batches count alike",
+        "self.sums.assign_add(terms * ops.cast(batch_size, self.dtype))",
+        "self.sums.assign_add(terms)",
+    ),
+    (
+        "state as narrow as floatx",
+        "wide = 'float64' if backend.floatx() == 'float64' else 'float32'",
+        "wide = backend.floatx()",
+    ),
+    (
+        "one loss entry is dropped",
+        "total = contribution if total is None else total + contribution",
+        "total = contribution",
+    ),
+    (
+        "a NaN is hidden",
+        "return ops.divide_no_nan(sums[index], sums[-1])",
+        "return ops.nan_to_num(ops.divide_no_nan(sums[index], sums[-1]))",
+    ),
+    (
+        "a mask is skipped",
+        "mask = backend.get_keras_mask(y_pred)",
+        "mask = None",
+    ),
+    (
+        "a variable is read once",
+        "if isinstance(weight, backend.Variable) or backend.is_tensor(weight):"
+        " pass",
+        "if backend.is_tensor(weight): pass",
+    ),
+)
+
+
+class Finder(ast.NodeVisitor):
+    """Finds all changes of a module, as `(place, operator, old, new)`."""
+
+    def __init__(self):
+        self.place, self.found = [], []
+
+    def visit_scope(self, node):
+        self.place.append(node.name)
+        # Defaults and decorators are rarely more than names.
+        for child in node.body:
+            self.visit(child)
+        self.place.pop()
+
+    visit_FunctionDef = visit_ClassDef = visit_scope
+
+    def visit_Raise(self, node):
+        # What an error says is no behaviour that a change could break.
+        self.try_operators(node)
+
+    def visit_JoinedStr(self, node):
+        pass
+
+    def generic_visit(self, node):
+        self.try_operators(node)
+        super().generic_visit(node)
+
+    def try_operators(self, node):
+        for operator in OPERATORS.get(type(node), ()):
+            for name, old, new in operator(node):
+                self.found.append((".".join(self.place), name, old, new))
+
+
+def find_by_hand(tree):
+    for name, old, new in BY_HAND:
+        old, new = (ast.parse(text).body[0] for text in (old, new))
+        if isinstance(old, ast.If):
+            old, new = old.test, new.test
+        for node in ast.walk(tree):
+            if type(node) is type(old) and ast.dump(node) == ast.dump(old):
+                yield "", name, node, new
+
+
+def mutants_of(path):
+    """All mutants of the module at a path, each of them another source."""
+    source = (ROOT / path).read_bytes()
+    tree = ast.parse(source)
+    finder = Finder()
+    finder.visit(tree)
+    lines = source.splitlines(keepends=True)
+    # Where each line begins, in bytes, as the syntax tree counts them.
+    starts = [0, *itertools.accumulate(map(len, lines))]
+    names, seen = collections.Counter(), set()
+    for place, operator, old, new in [*find_by_hand(tree), *finder.found]:
+        text = ast.unparse(ast.fix_missing_locations(new))
+        if isinstance(new, ast.expr):
+            text = f"({text})"
+        begin = starts[old.lineno - 1] + old.col_offset
+        end = starts[old.end_lineno - 1] + old.end_col_offset
+        if (begin, end, text) in seen:
+            continue
+        seen.add((begin, end, text))
+        changed = source[:begin] + text.encode() + source[end:]
+        mutant = Mutant(
+            path, place, operator, ast.unparse(old), text, changed.decode()
+        )
+        names[mutant.name] += 1
+        yield mutant._replace(number=names[mutant.name])
+
+
+# Mutants that do the same as the original, or that nobody could tell from it,
+# and why. By name; see `Mutant`.
+EQUIVALENT = {}
+
+
+# 2. Killing them.
+
+UNIT = ("keras/src/trainers", "keras/src/losses")
+MODELS = tuple(
+    f"integration_tests/{name}_test.py"
+    for name in (
+        "matching",
+        "errors",
+        "loss_grid",
+        "modes",
+        "moving_weights",
+        "trainer_edits",
+    )
+)
+
+
+class Stage(NamedTuple):
+    """Tests that a mutant is put to.
+
+    Args:
+        name: What it is called in the record.
+        backend: The backend.
+        paths: What pytest runs.
+        seconds: Of processor time. A mutant that takes longer has no end.
+        options: For pytest.
+    """
+
+    name: str
+    backend: str
+    paths: tuple
+    seconds: int
+    options: tuple = ()
+
+
+STAGES = (
+    Stage(
+        "unit tests",
+        "torch",
+        UNIT,
+        40,
+        # Without those that import TensorFlow, or a compiler.
+        ("-k", "not tf_data and not unknown_length and not jit"),
+    ),
+    Stage("integration tests", "torch", MODELS, 300),
+    Stage("TensorFlow", "tensorflow", (*UNIT, *MODELS), 900),
+    Stage("JAX", "jax", (*UNIT, *MODELS), 900),
+)
+
+
+class FirstFailure:
+    """A plugin of pytest that tells which test failed first."""
+
+    found = ""
+
+    def pytest_runtest_logreport(self, report):
+        if report.failed and not self.found:
+            self.found = report.nodeid
+
+    def pytest_collectreport(self, report):
+        if report.failed and not self.found:
+            self.found = f"import of {report.nodeid}"
+
+
+def run_tests(stage, replaced_files, log, sender):
+    """Runs a stage in this process, and sends the first test that failed.
+
+    Sends nothing where pytest could not even begin.
+    """
+    resource.setrlimit(resource.RLIMIT_CPU, (stage.seconds, stage.seconds + 5))
+    with open(log, "wb") as output:
+        os.dup2(output.fileno(), 1)
+        os.dup2(output.fileno(), 2)
+    os.chdir(ROOT)
+    os.environ["KERAS_BACKEND"] = stage.backend
+    # A file is run once.
+    sys.dont_write_bytecode = True
+    checkout_finder.REPLACED.update(replaced_files)
+    import pytest
+
+    plugin = FirstFailure()
+    arguments = [*stage.paths, *stage.options, "-x", "-q", "--tb=short"]
+    arguments += ["-p", "no:cacheprovider", "-p", "no:warnings"]
+    status = pytest.main(arguments, plugins=[plugin])
+    sender.send((int(status), plugin.found))
+    sys.stdout.flush()
+    # Threads of a backend must not keep the process.
+    os._exit(0)
+
+
+# All that Keras imports, since that takes longer than to import Keras. Not
+# TensorFlow, which imports Keras.
+PRELOADED = (
+    "torch._dynamo",
+    "jax",
+    "sklearn.base",
+    "matplotlib.pyplot",
+    "pandas",
+    "h5py",
+    "optree",
+    "requests",
+    "pytest",
+    "absl.testing.parameterized",
+)
+
+
+def fork_server():
+    """The context of processes that start with most imports done."""
+    for name in ("OMP_NUM_THREADS", "TF_NUM_INTRAOP_THREADS"):
+        os.environ[name] = "1"
+    os.environ["TF_CPP_MIN_LOG_LEVEL"] = "3"
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(PRELOADED)
+    return context
+
+
+def first_failure(context, stage, mutant=None):
+    """What failed first, or an empty string if all tests passed."""
+    name = mutant.digest if mutant else "unchanged"
+    folder = SCRATCH / name
+    folder.mkdir(parents=True, exist_ok=True)
+    replaced_files = {}
+    if mutant:
+        file = folder / pathlib.PurePath(mutant.path).name
+        file.write_text(mutant.source, encoding="utf-8")
+        replaced_files[mutant.path] = file
+    receiver, sender = context.Pipe(duplex=False)
+    log = folder / f"{stage.name.replace(' ', '_')}.log"
+    process = context.Process(
+        target=run_tests, args=(stage, replaced_files, log, sender)
+    )
+    process.start()
+    sender.close()
+    process.join()
+    if process.exitcode == -signal.SIGXCPU:
+        return f"no end after {stage.seconds} s"
+    if process.exitcode != 0:
+        # With the traceback in the log.
+        return "import of keras"
+    status, found = receiver.recv()
+    if status not in (0, 1, 2):
+        return "import of keras"
+    return found
+
+
+class Result(NamedTuple):
+    """How a mutant ended: `stage` is empty if it lives."""
+
+    mutant: Mutant
+    stage: str
+    killer: str
+
+
+def run_stages(context, mutant, stages):
+    for stage in stages:
+        killer = first_failure(context, stage, mutant)
+        if killer:
+            return Result(mutant, stage.name, killer)
+    return Result(mutant, "", "")
+
+
+class Killed:
+    """The mutants that earlier runs have killed, kept in a file."""
+
+    def __init__(self, resume):
+        self.file = SCRATCH / "killed.json"
+        self.known = {}
+        if resume and self.file.is_file():
+            self.known = json.loads(self.file.read_text(encoding="utf-8"))
+
+    def of(self, mutant):
+        known = self.known.get(mutant.digest)
+        return known and Result(mutant, *known)
+
+    def add(self, result):
+        if result.stage:
+            self.known[result.mutant.digest] = result[1:]
+            text = json.dumps(self.known, indent=1)
+            self.file.write_text(text, encoding="utf-8")
+
+
+# 3. The record.
+
+
+def markdown_table(titles, rows):
+    lines = [titles, ["---"] + ["---:"] * (len(titles) - 1), *rows]
+    return "\n".join(f"| {' | '.join(map(str, line))} |" for line in lines)
+
+
+def counts(results, key, groups):
+    """A row for each group: how many mutants ended where."""
+    ends = [stage.name for stage in STAGES] + ["equivalent", ""]
+    rows = []
+    for group in groups:
+        found = [r for r in results if group in ("all", key(r.mutant))]
+        stages = collections.Counter(result.stage for result in found)
+        rows.append([group, len(found), *(stages[end] for end in ends)])
+    titles = ["", "mutants", *ends[:-1], "survived"]
+    return markdown_table(titles, rows)
+
+
+def record(results, step):
+    """What was found, as Markdown."""
+    operators = sorted({result.mutant.operator for result in results})
+    modules = [path for path in MODULES]
+    survivors = [r.mutant.name for r in results if not r.stage]
+    part = "" if step == 1 else f", each {step}th of those there are"
+    text = [
+        "# Mutants\n",
+        "Written by `python integration_tests/mutation.py`: what became of our",
+        "modules, broken on purpose in one place at a time.\n",
+        f"{len(results)} mutants{part}. A mutant that passes the tests of one",
+        "column goes on to the next.\n",
+        counts(results, lambda mutant: mutant.path, [*modules, "all"]),
+        "\nBy the kind of change:\n",
+        counts(results, lambda mutant: mutant.operator, operators),
+    ]
+    equivalent = [r for r in results if r.stage == "equivalent"]
+    if equivalent:
+        text.append("\nEquivalent to the original, and why:\n")
+    reasons = collections.defaultdict(list)
+    for result in equivalent:
+        reasons[result.killer].append(result.mutant.name)
+    for reason, names in reasons.items():
+        text.append(f"- {reason}")
+        text += [f"  - `{' '.join(name.split())}`" for name in names]
+    if survivors:
+        text.append("\nSurvived:\n")
+        text += [f"- `{' '.join(name.split())}`" for name in survivors]
+    return "\n".join(text) + "\n"
+
+
+def chosen(arguments):
+    mutants = [m for path in arguments.modules for m in mutants_of(path)]
+    if arguments.only:
+        return [
+            mutant
+            for mutant in mutants
+            if any(text in mutant.name for text in arguments.only)
+        ]
+    names = {name for name, _, _ in BY_HAND}
+    by_hand = [mutant for mutant in mutants if mutant.operator in names]
+    others = [mutant for mutant in mutants if mutant.operator not in names]
+    return by_hand + others[:: arguments.every]
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser.add_argument(
+        "--only",
+        nargs="+",
+        metavar="TEXT",
+        help="mutants whose name has a text in it",
+    )
+    parser.add_argument(
+        "--every", type=int, default=1, metavar="N", help="each Nth only"
+    )
+    parser.add_argument(
+        "--modules", nargs="+", choices=MODULES, default=MODULES
+    )
+    parser.add_argument("--jobs", type=int, default=1)
+    parser.add_argument(
+        "--stages", type=int, default=len(STAGES), help="the first ones only"
+    )
+    parser.add_argument(
+        "--resume",
+        action="store_true",
+        help="keep what earlier runs of the same sources have killed",
+    )
+    parser.add_argument("--list", action="store_true")
+    arguments = parser.parse_args()
+    mutants = chosen(arguments)
+    if arguments.list:
+        print("\n".join(mutant.name for mutant in mutants))
+        return
+    # Only needed, and only installed, where the tests are.
+    from rich.console import Console
+    from rich.progress import MofNCompleteColumn
+    from rich.progress import Progress
+    from rich.progress import TimeElapsedColumn
+
+    stages = STAGES[: arguments.stages]
+    # Unpacked here, lest each process does.
+    checkout_finder.our_files()
+    context = fork_server()
+    console, killed = Console(), Killed(arguments.resume)
+    columns = MofNCompleteColumn(), TimeElapsedColumn()
+    with Progress(
+        *Progress.get_default_columns(), *columns, console=console
+    ) as progress:
+        first = progress.add_task("unchanged", total=len(stages))
+        for stage in stages:
+            failed = first_failure(context, stage)
+            if failed:
+                sys.exit(f"{stage.name}: {failed} fails without any change.")
+            progress.advance(first)
+
+        def run(mutant):
+            if mutant.name in EQUIVALENT:
+                return Result(mutant, "equivalent", EQUIVALENT[mutant.name])
+            return killed.of(mutant) or run_stages(context, mutant, stages)
+
+        results = []
+        task = progress.add_task("mutants", total=len(mutants))
+        with concurrent.futures.ThreadPoolExecutor(arguments.jobs) as pool:
+            for result in pool.map(run, mutants):
+                results.append(result)
+                killed.add(result)
+                progress.advance(task)
+                if not result.stage:
+                    console.print("lives:", result.mutant.name, markup=False)
+    for name in set(EQUIVALENT).difference(m.name for m in mutants):
+        if not arguments.only and arguments.every == 1:
+            console.print("no longer there:", name, markup=False)
+    text = record(results, arguments.every)
+    if arguments.only or len(stages) < len(STAGES):
+        console.print(text, markup=False)
+    else:
+        RECORD.write_text(text, encoding="utf-8")
+    living = sum(not result.stage for result in results)
+    console.print(f"{len(results)} mutants, {living} of them live.")
+    sys.exit(1 if living or not results else 0)
+
+
+if __name__ == "__main__":
+    main()

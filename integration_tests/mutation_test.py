@@ -1,0 +1,57 @@
+"""Tests that the mutants are many, that they are mutants, and that some die."""
+
+import subprocess
+import sys
+
+import pytest
+
+import keras
+from integration_tests import mutation
+
+# Of each kind one: the raw loss, the number of samples, a mask.
+KILLED = (
+    "compile_utils: terms = [ops.cast(raw",
+    "compile_utils._batch_size: ops.shape(leaf)[0] -> (ops.shape(leaf)[-1])",
+    "loss: mask = backend.get_keras_mask(y_pred) -> mask = None",
+)
+
+
+@pytest.fixture(scope="module")
+def mutants():
+    return [m for path in mutation.MODULES for m in mutation.mutants_of(path)]
+
+
+@pytest.mark.parametrize("path", mutation.MODULES)
+def test_mutants_are_different_and_compile(mutants, path):
+    found = [mutant for mutant in mutants if mutant.path == path]
+    assert len(found) >= 60
+    assert len({mutant.name for mutant in found}) == len(found)
+    original = (mutation.ROOT / path).read_text(encoding="utf-8")
+    assert len({original, *(m.source for m in found)}) == len(found) + 1
+    for mutant in found:
+        compile(mutant.source, path, "exec")
+
+
+def test_each_mistake_by_hand_is_somewhere(mutants):
+    operators = {mutant.operator for mutant in mutants}
+    assert {name for name, _, _ in mutation.BY_HAND} <= operators
+
+
+def test_equivalent_mutants_are_still_there(mutants):
+    assert set(mutation.EQUIVALENT) <= {mutant.name for mutant in mutants}
+
+
+@pytest.mark.skipif(
+    keras.backend.backend() != "torch",
+    reason="mutants are put to tests on PyTorch first, whatever is set here",
+)
+def test_mutants_are_killed():
+    command = [sys.executable, mutation.__file__, "--stages", "1"]
+    answer = subprocess.run(
+        [*command, "--only", *KILLED],
+        capture_output=True,
+        text=True,
+    )
+    # Had the tests failed without a change, it would say so instead.
+    assert "3 mutants, 0 of them live." in answer.stdout, answer.stdout
+    assert answer.returncode == 0
