@@ -566,8 +566,7 @@ class RawLossSums(metrics_module.Metric):
             weight = ops.cast(weights[index], self.dtype)
             terms += [terms[index] * weight, weight]
         terms.append(ops.convert_to_tensor(1.0, self.dtype))
-        # `ops.stack` would first look into each term for symbolic tensors.
-        terms = ops.stop_gradient(backend.numpy.stack(terms))
+        terms = ops.stop_gradient(_stack(terms))
         if not isinstance(batch_size, int):
             batch_size = ops.cast(batch_size, self.dtype)
         self.sums.assign_add(terms * batch_size)
@@ -658,6 +657,21 @@ def results(metrics):
             means[key] = metric.sums.means()
         found.append(means[key][metric.index])
     return found
+
+
+def _stack(scalars):
+    """A vector of scalar tensors of one dtype.
+
+    `ops.stack` looks into each of them for symbolic tensors and, with PyTorch,
+    converts each: with many outputs, that is most of what recording costs.
+    """
+    if backend.backend() == "torch":
+        import torch
+
+        # A loss of the user's may leave its result on another device.
+        if len({scalar.device for scalar in scalars}) == 1:
+            return torch.stack(scalars)
+    return backend.numpy.stack(scalars)
 
 
 def _as_dtype(x, dtype):
