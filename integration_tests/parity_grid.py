@@ -25,11 +25,10 @@ HEADS = ("z", "a", "m")
 ROWS, STEPS, FEATURES = 5, 3, 4
 LEARNING_RATE = 2**-7
 L2 = 0.25
-EPOCHS = 2
 # The rows of each call of `test_on_batch` and `train_on_batch`.
 CALLS = {
     "test_on_batch": [slice(3, 5)],
-    "train_on_batch": [slice(0, 2), slice(3, 5)],
+    "train_on_batch": [slice(0, 2)],
 }
 
 # The loss of each head.
@@ -101,6 +100,11 @@ AXES = {
     "l2": (False, True),
 }
 Config = NamedTuple("Config", [(axis, object) for axis in AXES])
+
+
+def epochs(config):
+    """Enough to see that an epoch starts anew; validation does, too."""
+    return 1 if config.validation else 2
 
 
 def heads(config):
@@ -418,9 +422,9 @@ def logged(k, config, **kwargs):
         size["validation_data"] = (x, y) if weight is None else (x, y, weight)
         size["validation_batch_size"] = config.batch_size
     history = made.fit(
-        x, y, sample_weight=weight, epochs=EPOCHS, shuffle=False, **size
+        x, y, sample_weight=weight, epochs=epochs(config), shuffle=False, **size
     ).history
-    for i in range(EPOCHS):
+    for i in range(epochs(config)):
         logs[f"fit {i}"] = {name: values[i] for name, values in history.items()}
     return logs
 
@@ -573,7 +577,7 @@ def expected(config, **changes):
         for i, rows in enumerate(calls):
             train = name == "train_on_batch"
             logs[f"{name} {i}"] = trained.run([rows], train)
-    for i in range(EPOCHS):
+    for i in range(epochs(config)):
         logs[f"fit {i}"] = trained.run(batches, train=True)
         validation = trained.run(batches) if config.validation else {}
         logs[f"fit {i}"] |= {f"val_{n}": v for n, v in validation.items()}
