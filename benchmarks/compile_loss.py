@@ -794,6 +794,11 @@ def main():
         "--backend", nargs="+", choices=BACKENDS, default=list(BACKENDS)
     )
     parser.add_argument("--parts", nargs="+", choices=PARTS, default=PARTS)
+    parser.add_argument(
+        "--print",
+        action="store_true",
+        help="print the first table, and write nothing",
+    )
     parser.add_argument("--measure", action="store_true", help="internal")
     arguments = parser.parse_args()
     if arguments.measure:
@@ -809,6 +814,7 @@ def main():
         }
         for backend in arguments.backend
     }
+    measured = {}
     with progress.Progress(
         *progress.Progress.get_default_columns(), progress.TimeElapsedColumn()
     ) as bar:
@@ -821,11 +827,15 @@ def main():
                 bar.update(task, advance=1, description=where)
 
             bar.update(task, description=BACKENDS[backend])
-            saved = ROWS / f"{backend}.json"
-            known = json.loads(saved.read_text()) if saved.exists() else []
-            known = [row for row in known if row["part"] not in parts]
-            known += run(backend, parts, advance)
-            saved.write_text(json.dumps(known))
+            measured[backend] = run(backend, parts, advance)
+    if arguments.print:
+        print(goals(measured))
+        return
+    for backend, rows in measured.items():
+        saved = ROWS / f"{backend}.json"
+        known = json.loads(saved.read_text()) if saved.exists() else []
+        known = [row for row in known if row["part"] not in todo[backend]]
+        saved.write_text(json.dumps(known + rows))
     write(
         {
             backend: json.loads((ROWS / f"{backend}.json").read_text())

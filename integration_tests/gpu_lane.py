@@ -45,7 +45,7 @@ PACKAGES = (
     "wheel",
 )
 # Run with each backend; what they print as a table is kept.
-BENCHMARKS = ("benchmarks/loss_call.py",)
+BENCHMARKS = ("benchmarks/compile_loss.py",)
 OUTPUTS = 32
 # Prints the device and the version, or nothing where the backend is missing.
 DEVICE = {
@@ -180,9 +180,9 @@ def test(backend, rest):
 def benchmark(backend, script):
     """The lines of the table that a benchmark prints."""
     pip_build.say(f"{script} on {backend} ...")
-    finder = ROOT / "integration_tests" / "checkout_finder.py"
+    parts = ("--parts", "calls", "objects", "steps")
     answer = subprocess.run(
-        [sys.executable, finder, script],
+        [sys.executable, script, "--print", "--backend", backend, *parts],
         env=environment(backend),
         cwd=ROOT,
         capture_output=True,
