@@ -23,6 +23,14 @@ STEPS = {
     "uncertainty_weighting": [15 * 12] * 2,
     "gradnorm": [10 * 12],
 }
+ENVIRONMENT = {
+    **os.environ,
+    # Where other tests use the other cores, more threads wait for each other.
+    "OMP_NUM_THREADS": "1",
+    # JAX takes longer to compile such small models than to train them.
+    "XLA_FLAGS": os.environ.get("XLA_FLAGS", "")
+    + " --xla_backend_optimization_level=0",
+}
 # 1437 images in batches of 128: 11 are full, and the last one has 29.
 SIZES = np.array([128] * 11 + [29])
 # Of a step's own values, which are differences of averages over an epoch;
@@ -44,8 +52,7 @@ def results(request, tmp_path_factory):
             answer = subprocess.run(
                 [sys.executable, checkout_finder.__file__, *stock, script]
                 + ["--json", str(file)],
-                # On few cores that others use, many threads wait for another.
-                env={**os.environ, "OMP_NUM_THREADS": "1"},
+                env=ENVIRONMENT,
                 capture_output=True,
                 text=True,
             )
