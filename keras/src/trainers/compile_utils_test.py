@@ -28,6 +28,7 @@ from keras.src.trainers.compile_utils import CompileLoss
 from keras.src.trainers.compile_utils import CompileMetrics
 from keras.src.trainers.compile_utils import get_loss
 from keras.src.trainers.compile_utils import get_metric
+from keras.src.trainers.compile_utils import get_metrics_list
 from keras.src.trainers.compile_utils import is_binary_or_sparse_categorical
 from keras.src.trainers.data_adapters.py_dataset_adapter import PyDataset
 
@@ -469,7 +470,44 @@ class CompileMetricsTest(testing.TestCase):
         with self.assertRaisesRegex(ValueError, "not yet been built"):
             CompileMetrics(["mae"], None).result()
 
+    @parameterized.parameters(
+        ((4, 1), (4, 1), "Binary"),
+        ((4,), (4, 3), "SparseCategorical"),
+        ((4, 1), (4, 3), "SparseCategorical"),
+        ((4, 3), (4, 3), "Categorical"),
+    )
+    def test_names_by_shape(self, labels, predictions, expected):
+        y_true, y_pred = KerasTensor(labels), KerasTensor(predictions)
+        kinds = {
+            "accuracy": "Accuracy",
+            "acc": "Accuracy",
+            "crossentropy": "Crossentropy",
+            "ce": "Crossentropy",
+        }
+        for name, kind in kinds.items():
+            metric = get_metric(name, y_true, y_pred)
+            self.assertEqual(type(metric).__name__, expected + kind)
+            self.assertEqual(metric.name, name)
+
+    def test_reset(self):
+        compile_metrics = CompileMetrics({"a": "mae", "b": ["mae"]}, None)
+        metrics_list = get_metrics_list(["mae"], ZEROS, X)
+        y_true, y_pred = {"a": ZEROS, "b": ZEROS}, {"a": X, "b": X}
+        for _ in range(2):
+            # (4 * 0 + 10) / 5
+            compile_metrics.update_state(y_true, y_pred)
+            self.assertAllClose(
+                list(compile_metrics.result().values()), [2.0, 2.0]
+            )
+            compile_metrics.reset_state()
+            metrics_list.update_state(ZEROS, X)
+            self.assertAllClose(metrics_list.get_result()["mae"], 2.0)
+            metrics_list.reset_state()
+            self.assertAllClose(metrics_list.get_result()["mae"], 0.0)
+        self.assertAllClose(list(compile_metrics.result().values()), [0.0, 0.0])
+
     def test_none_is_no_metric(self):
+        self.assertIsNone(get_metrics_list(None, ZEROS, X))
         with self.assertRaisesRegex(ValueError, "metric"):
             get_metric(None, ZEROS, X)
 
