@@ -17,6 +17,7 @@ import ast
 import collections
 import concurrent.futures
 import copy
+import functools
 import hashlib
 import itertools
 import json
@@ -26,6 +27,7 @@ import pathlib
 import resource
 import signal
 import sys
+import zlib
 from typing import NamedTuple
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
@@ -495,6 +497,9 @@ def first_failure(context, stage, mutant=None):
     process.join()
     if process.exitcode == -signal.SIGXCPU:
         return f"no end after {stage.seconds} s"
+    if process.exitcode == -signal.SIGKILL:
+        # By someone else, or for want of memory.
+        sys.exit(f"The process of {name} was killed.")
     if process.exitcode != 0:
         # With the traceback in the log.
         return "import of keras"
@@ -512,32 +517,50 @@ class Result(NamedTuple):
     killer: str
 
 
+@functools.lru_cache(maxsize=None)
+def require_tests_that_pass(context, stage):
+    """Ends the script if a stage fails without any change."""
+    failed = first_failure(context, stage)
+    if failed:
+        sys.exit(f"{stage.name}: {failed} fails without any change.")
+
+
 def run_stages(context, mutant, stages):
     for stage in stages:
+        require_tests_that_pass(context, stage)
         killer = first_failure(context, stage, mutant)
         if killer:
             return Result(mutant, stage.name, killer)
     return Result(mutant, "", "")
 
 
-class Killed:
-    """The mutants that earlier runs have killed, kept in a file."""
+class Known:
+    """What earlier runs have found, kept in a file.
+
+    Args:
+        resume: Whether to read it. Else it is begun anew.
+    """
 
     def __init__(self, resume):
-        self.file = SCRATCH / "killed.json"
-        self.known = {}
+        self.file = SCRATCH / "known.json"
+        self.found = {}
         if resume and self.file.is_file():
-            self.known = json.loads(self.file.read_text(encoding="utf-8"))
+            self.found = json.loads(self.file.read_text(encoding="utf-8"))
 
-    def of(self, mutant):
-        known = self.known.get(mutant.digest)
-        return known and Result(mutant, *known)
+    def __contains__(self, mutant):
+        return mutant.digest in self.found
+
+    def killed(self, mutant):
+        """The result, or `None` for a mutant that is new or has lived."""
+        stage, killer = self.found.get(mutant.digest, ("", ""))
+        return Result(mutant, stage, killer) if stage else None
 
     def add(self, result):
-        if result.stage:
-            self.known[result.mutant.digest] = result[1:]
-            text = json.dumps(self.known, indent=1)
-            self.file.write_text(text, encoding="utf-8")
+        if result.stage == "equivalent":
+            return
+        self.found[result.mutant.digest] = result[1:]
+        text = json.dumps(self.found, indent=1)
+        self.file.write_text(text, encoding="utf-8")
 
 
 # 3. The record.
@@ -560,19 +583,17 @@ def counts(results, key, groups):
     return markdown_table(titles, rows)
 
 
-def record(results, step):
+def record(results, total):
     """What was found, as Markdown."""
     operators = sorted({result.mutant.operator for result in results})
-    modules = [path for path in MODULES]
     survivors = [r.mutant.name for r in results if not r.stage]
-    part = "" if step == 1 else f", each {step}th of those there are"
     text = [
         "# Mutants\n",
         "Written by `python integration_tests/mutation.py`: what became of our",
         "modules, broken on purpose in one place at a time.\n",
-        f"{len(results)} mutants{part}. A mutant that passes the tests of one",
-        "column goes on to the next.\n",
-        counts(results, lambda mutant: mutant.path, [*modules, "all"]),
+        f"Run: {len(results)} of {total} mutants. One that passes the tests of",
+        "a column goes on to the next.\n",
+        counts(results, lambda mutant: mutant.path, [*MODULES, "all"]),
         "\nBy the kind of change:\n",
         counts(results, lambda mutant: mutant.operator, operators),
     ]
@@ -591,18 +612,19 @@ def record(results, step):
     return "\n".join(text) + "\n"
 
 
-def chosen(arguments):
-    mutants = [m for path in arguments.modules for m in mutants_of(path)]
+def chosen(mutants, arguments, known):
+    """The mutants to run: all, or some that are the same in each run."""
     if arguments.only:
-        return [
-            mutant
-            for mutant in mutants
-            if any(text in mutant.name for text in arguments.only)
-        ]
-    names = {name for name, _, _ in BY_HAND}
-    by_hand = [mutant for mutant in mutants if mutant.operator in names]
-    others = [mutant for mutant in mutants if mutant.operator not in names]
-    return by_hand + others[:: arguments.every]
+        texts = arguments.only
+        return [m for m in mutants if any(text in m.name for text in texts)]
+    by_hand = {name for name, _, _ in BY_HAND}
+
+    def is_chosen(mutant):
+        number = zlib.crc32(mutant.name.encode())
+        is_in_sample = number % arguments.every == 0
+        return is_in_sample or mutant.operator in by_hand or mutant in known
+
+    return [mutant for mutant in mutants if is_chosen(mutant)]
 
 
 def main():
@@ -614,7 +636,7 @@ def main():
         help="mutants whose name has a text in it",
     )
     parser.add_argument(
-        "--every", type=int, default=1, metavar="N", help="each Nth only"
+        "--every", type=int, default=1, metavar="N", help="about one of N only"
     )
     parser.add_argument(
         "--modules", nargs="+", choices=MODULES, default=MODULES
@@ -626,11 +648,13 @@ def main():
     parser.add_argument(
         "--resume",
         action="store_true",
-        help="keep what earlier runs of the same sources have killed",
+        help="go on with what earlier runs of the same sources have found",
     )
     parser.add_argument("--list", action="store_true")
     arguments = parser.parse_args()
-    mutants = chosen(arguments)
+    known = Known(arguments.resume)
+    every_mutant = [m for path in arguments.modules for m in mutants_of(path)]
+    mutants = chosen(every_mutant, arguments, known)
     if arguments.list:
         print("\n".join(mutant.name for mutant in mutants))
         return
@@ -644,36 +668,27 @@ def main():
     # Unpacked here, lest each process does.
     checkout_finder.our_files()
     context = fork_server()
-    console, killed = Console(), Killed(arguments.resume)
+    console = Console()
     columns = MofNCompleteColumn(), TimeElapsedColumn()
     with Progress(
         *Progress.get_default_columns(), *columns, console=console
     ) as progress:
-        first = progress.add_task("unchanged", total=len(stages))
-        for stage in stages:
-            failed = first_failure(context, stage)
-            if failed:
-                sys.exit(f"{stage.name}: {failed} fails without any change.")
-            progress.advance(first)
 
         def run(mutant):
             if mutant.name in EQUIVALENT:
                 return Result(mutant, "equivalent", EQUIVALENT[mutant.name])
-            return killed.of(mutant) or run_stages(context, mutant, stages)
+            return known.killed(mutant) or run_stages(context, mutant, stages)
 
         results = []
         task = progress.add_task("mutants", total=len(mutants))
         with concurrent.futures.ThreadPoolExecutor(arguments.jobs) as pool:
             for result in pool.map(run, mutants):
                 results.append(result)
-                killed.add(result)
+                known.add(result)
                 progress.advance(task)
                 if not result.stage:
                     console.print("lives:", result.mutant.name, markup=False)
-    for name in set(EQUIVALENT).difference(m.name for m in mutants):
-        if not arguments.only and arguments.every == 1:
-            console.print("no longer there:", name, markup=False)
-    text = record(results, arguments.every)
+    text = record(results, len(every_mutant))
     if arguments.only or len(stages) < len(STAGES):
         console.print(text, markup=False)
     else:

@@ -18,6 +18,7 @@ from absl.testing import parameterized
 from keras.src import backend
 from keras.src import callbacks
 from keras.src import layers
+from keras.src import losses
 from keras.src import metrics
 from keras.src import models
 from keras.src import optimizers
@@ -399,6 +400,18 @@ class CompileLossTest(testing.TestCase):
         self.assertEqual(compile_loss.metrics, [])
         self.assertEqual(compile_loss.variables, [])
 
+    def test_several_losses_as_one(self):
+        y_true, y_pred = np.full((2, 1), 2.0), np.ones((2, 1))
+        compile_loss = CompileLoss(["mse", ["mae", "mape"]])
+        # 1, and 1 + 100 * 1 / 2.
+        self.assertAllClose(compile_loss([y_true] * 2, [y_pred] * 2), 52.0)
+        results = [metric.result() for metric in compile_loss.metrics]
+        self.assertAllClose(results, [1.0, 51.0])
+        unreduced = losses.MeanSquaredError(name="last", reduction=None)
+        compile_loss = CompileLoss(["mse", ["mae", unreduced]])
+        with self.assertRaisesRegex(ValueError, "mae_last.*batch_size', None"):
+            compile_loss([y_true] * 2, [y_pred] * 2)
+
     def test_state_is_shared_and_listed_once(self):
         compile_loss = CompileLoss("mse")
         heads = 32
@@ -488,6 +501,19 @@ class CompileMetricsTest(testing.TestCase):
             metric = get_metric(name, y_true, y_pred)
             self.assertEqual(type(metric).__name__, expected + kind)
             self.assertEqual(metric.name, name)
+
+    def test_names(self):
+        y = {"a": {"c": ZEROS, "d": ZEROS}, "b": ZEROS}
+        for argument, expected in (
+            ({"b": ["mae", "mae", "mae"]}, ["b_mae", "b_mae_1", "b_mae_2"]),
+            # The last one is a weighted metric.
+            ({"a": {"c": ["mae"]}}, ["a/c_mae", "b_mae"]),
+        ):
+            with self.subTest(expected):
+                weighted = None if "b" in argument else {"b": ["mae"]}
+                compile_metrics = CompileMetrics(argument, weighted)
+                compile_metrics.build(y, y)
+                self.assertEqual(list(compile_metrics.result()), expected)
 
     def test_reset(self):
         compile_metrics = CompileMetrics({"a": "mae", "b": ["mae"]}, None)
