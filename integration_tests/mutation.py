@@ -359,7 +359,23 @@ def mutants_of(path):
 
 # Mutants that do the same as the original, or that nobody could tell from it,
 # and why. By name; see `Mutant`.
-EQUIVALENT = {}
+ONLY_FASTER = "What is left out only saves time; the result is the same."
+EQUIVALENT = {
+    "loss.Loss._convert: tree.is_nested(y_true) or tree.is_nested(y_pred) -> "
+    "(True)": ONLY_FASTER,
+    "loss: functools.lru_cache(maxsize=None) -> (functools.lru_cache())": (
+        ONLY_FASTER
+    ),
+    "loss._size: all((isinstance(size, int) for size in shape)) -> (False)": (
+        ONLY_FASTER
+    ),
+    "loss.reduce_weighted_values: _is_tensor_of(values, dtype) -> "
+    "(_is_tensor_of(dtype, values))": ONLY_FASTER,
+    "compile_utils._weight_for_each_entry: rank < 3 or len(weight.shape) in "
+    "(0, rank) -> (rank < 3)": (
+        "Weights that fit the metric are multiplied by ones."
+    ),
+}
 
 
 # 2. Killing them.
