@@ -250,13 +250,13 @@ OPERATORS = {
 BY_HAND = (
     (
         "records what is weighed",
-        "terms = [ops.cast(raw, self.dtype) for raw in raw_losses]",
-        "terms = [ops.cast(_weigh(raw, weight), self.dtype) "
+        "terms = [_as_dtype(raw, self.dtype) for raw in raw_losses]",
+        "terms = [_as_dtype(_weigh(raw, weight), self.dtype) "
         "for raw, weight in zip(raw_losses, weights)]",
     ),
     (
         "batches count alike",
-        "self.sums.assign_add(terms * ops.cast(batch_size, self.dtype))",
+        "self.sums.assign_add(terms * batch_size)",
         "self.sums.assign_add(terms)",
     ),
     (
@@ -361,7 +361,7 @@ def mutants_of(path):
 # and why. By name; see `Mutant`.
 ONLY_FASTER = "What is left out only saves time; the result is the same."
 EQUIVALENT = {
-    "loss.Loss._convert: tree.is_nested(y_true) or tree.is_nested(y_pred) -> "
+    "loss.Loss._convert: _is_nested(y_true) or _is_nested(y_pred) -> "
     "(True)": ONLY_FASTER,
     "loss: functools.lru_cache(maxsize=None) -> (functools.lru_cache())": (
         ONLY_FASTER
@@ -369,8 +369,8 @@ EQUIVALENT = {
     "loss._size: all((isinstance(size, int) for size in shape)) -> (False)": (
         ONLY_FASTER
     ),
-    "loss.reduce_weighted_values: _is_tensor_of(values, dtype) -> "
-    "(_is_tensor_of(dtype, values))": ONLY_FASTER,
+    "loss.reduce_weighted_values: is_tensor_of(values, dtype) -> "
+    "(is_tensor_of(dtype, values))": ONLY_FASTER,
     "compile_utils._weight_for_each_entry: rank < 3 or len(weight.shape) in "
     "(0, rank) -> (rank < 3)": (
         "Weights that fit the metric are multiplied by ones."

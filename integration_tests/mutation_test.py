@@ -10,8 +10,8 @@ from integration_tests import mutation
 
 # Of each kind one: the raw loss, the number of samples, a mask.
 KILLED = (
-    "compile_utils: terms = [ops.cast(raw",
-    "compile_utils._batch_size: ops.shape(leaf)[0] -> (ops.shape(leaf)[-1])",
+    "compile_utils: terms = [_as_dtype(raw",
+    "compile_utils._batch_size: leaf.shape[0] -> (leaf.shape[-1])",
     "loss: mask = backend.get_keras_mask(y_pred) -> mask = None",
 )
 
