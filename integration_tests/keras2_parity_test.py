@@ -126,7 +126,7 @@ def test_a_difference_is_still_there(name):
     example = difference.example
     assert difference.refused or difference.applies(example)
     if difference.error:
-        with pytest.raises(Exception) as raised:  # noqa: PT011
+        with pytest.raises(Exception) as raised:
             keras2(example, run_eagerly=True)
         assert type(raised.value).__name__ == difference.error
     elif difference.refused:
