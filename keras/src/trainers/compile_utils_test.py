@@ -27,6 +27,7 @@ from keras.src import testing
 from keras.src.backend.common.keras_tensor import KerasTensor
 from keras.src.trainers.compile_utils import CompileLoss
 from keras.src.trainers.compile_utils import CompileMetrics
+from keras.src.trainers.compile_utils import MetricsList
 from keras.src.trainers.compile_utils import get_loss
 from keras.src.trainers.compile_utils import get_metric
 from keras.src.trainers.compile_utils import get_metrics_list
@@ -501,6 +502,28 @@ class CompileMetricsTest(testing.TestCase):
             metric = get_metric(name, y_true, y_pred)
             self.assertEqual(type(metric).__name__, expected + kind)
             self.assertEqual(metric.name, name)
+
+    def test_none_among_others(self):
+        user_metrics = {"a": [None, "mae"], "b": [None]}
+        compile_metrics = CompileMetrics(user_metrics, None)
+        # An output without a metric needs no label.
+        compile_metrics.build({"a": ZEROS}, {"a": X, "b": X})
+        self.assertEqual(list(compile_metrics.result()), ["a_mae"])
+        metrics_list = MetricsList([], name="of_a", output_name="a")
+        self.assertEqual(metrics_list.name, "of_a")
+        self.assertEqual(metrics_list.output_name, "a")
+
+    @parameterized.parameters(
+        (MetricsList, ([],)),
+        (CompileMetrics, (["mae"], None)),
+        (CompileLoss, ("mse",)),
+    )
+    def test_no_config(self, kind, arguments):
+        # They are made of what `compile` was given, which is saved instead.
+        with self.assertRaises(NotImplementedError):
+            kind(*arguments).get_config()
+        with self.assertRaises(NotImplementedError):
+            kind.from_config({})
 
     def test_names(self):
         y = {"a": {"c": ZEROS, "d": ZEROS}, "b": ZEROS}
