@@ -317,9 +317,10 @@ moving = {"digit": 1.0, "odd": 0.5, "image": image_weight}
 _, moving_logs = train_with(
     moving,
     callbacks=[
+        keras.callbacks.LossContributions(),
         keras.callbacks.LambdaCallback(
             on_epoch_begin=lambda epoch, logs: image_weight.assign(ramp[epoch])
-        )
+        ),
     ],
 )
 
@@ -328,23 +329,30 @@ The raw loss of the image can be read straight through, for it holds no weight.
 `loss` rises, although the outputs get better: it is another `loss` in each
 epoch. Do not stop early on `loss`, and do not choose checkpoints by it, while a
 weight moves; use a raw loss or a metric.
-"""
 
-# Extend here: a callback that logs weights and contributions by itself.
+`LossContributions` adds `<output>_weight` and `<output>_contribution` to the
+logs of each epoch. The contribution is summed up step by step, so that it is
+right when a weight moves within an epoch, too, where weight x raw loss of the
+epoch is not.
+"""
 
 figure, (left, right) = plt.subplots(
     1, 2, figsize=(10, 4), layout="constrained"
 )
-left.plot(epochs, ramp, color=COLOURS["image"], label="loss weight of image")
-contribution = np.array(ramp) * moving_logs["image_loss"]
+left.plot(
+    epochs,
+    moving_logs["image_weight"],
+    color=COLOURS["image"],
+    label="image_weight",
+)
 left.set_title("The weight, as the callback set it", loc="left")
 right.plot(epochs, moving_logs["loss"], color="black", label="loss")
 right.plot(
     epochs,
-    contribution,
+    moving_logs["image_contribution"],
     color=COLOURS["image"],
     linestyle="--",
-    label="weight × image_loss",
+    label="image_contribution",
 )
 right.plot(
     epochs,
