@@ -881,7 +881,9 @@ def _plain_weights(loss_weights):
                 return weight
             if len(weight.shape) > 1 or isinstance(weight, backend.Variable):
                 raise refuse(weight)
-            weight = backend.convert_to_numpy(weight)
+            # NumPy knows nothing of bfloat16.
+            wide = backend.result_type(weight.dtype, "float32")
+            weight = backend.convert_to_numpy(ops.cast(weight, wide))
         array = np.asarray(weight)
         if array.dtype.kind not in "biuf" or array.ndim > 1:
             raise refuse(weight)

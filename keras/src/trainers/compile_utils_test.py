@@ -21,6 +21,7 @@ from keras.src import layers
 from keras.src import losses
 from keras.src import metrics
 from keras.src import models
+from keras.src import ops
 from keras.src import optimizers
 from keras.src import regularizers
 from keras.src import testing
@@ -394,6 +395,14 @@ class CompileLossTest(testing.TestCase):
         self.assertAllClose(compile_loss(ZEROS, X), 2.0 * 20.0)
         weight.assign(0.5)
         self.assertAllClose(compile_loss(ZEROS, X), 0.5 * 20.0)
+
+    @parameterized.parameters("bfloat16", "float16", "float64", "int32")
+    def test_a_tensor_is_a_list_of_weights(self, dtype):
+        weights = ops.convert_to_tensor([2, 3], dtype)
+        compile_loss = CompileLoss(["mse", "mse"], weights)
+        # 2 * 20 + 3 * 80
+        loss = compile_loss([ZEROS, ZEROS], [X, 2 * X])
+        self.assertAllClose(loss, 280.0)
 
     def test_a_single_loss_has_no_entry(self):
         compile_loss = CompileLoss("mse", 3.0)
