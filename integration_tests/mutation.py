@@ -371,6 +371,10 @@ EQUIVALENT = {
     ),
     "loss.reduce_weighted_values: is_tensor_of(values, dtype) -> "
     "(is_tensor_of(dtype, values))": ONLY_FASTER,
+    "compile_utils._plain_weights.convert: isinstance(weight, list) -> "
+    "(isinstance(None, list))": "Lists and tuples are matched alike.",
+    "compile_utils._plain_weights.convert: isinstance(weight, list) -> "
+    "(False)": "Lists and tuples are matched alike.",
     "compile_utils._weight_for_each_entry: rank < 3 or len(weight.shape) in "
     "(0, rank) -> (rank < 3)": (
         "Weights that fit the metric are multiplied by ones."
