@@ -375,6 +375,20 @@ EQUIVALENT = {
     "(isinstance(None, list))": "Lists and tuples are matched alike.",
     "compile_utils._plain_weights.convert: isinstance(weight, list) -> "
     "(False)": "Lists and tuples are matched alike.",
+    "compile_utils._match_losses: below(match.target)[0] -> "
+    "(below(match.target)[-1])": (
+        "The outputs of one loss stand side by side, and have no other."
+    ),
+    "compile_utils._match_losses: is_list_of_lists and "
+    "isinstance(match.target, int) -> (is_list_of_lists)": (
+        "A list of losses for a sub-structure is refused before."
+    ),
+    "compile_utils.RawLossSums.__init__: self.add_variable(shape=(count + 2 * "
+    "len(moving) + 1,), initializer='zeros', dtype=self.dtype, name='sums') -> "
+    "(self.add_variable(shape=(count + 2 * len(moving) + 1,), "
+    "initializer='zeros', dtype=self.dtype))": (
+        "The variable's name is shown nowhere."
+    ),
     "compile_utils._weight_for_each_entry: rank < 3 or len(weight.shape) in "
     "(0, rank) -> (rank < 3)": (
         "Weights that fit the metric are multiplied by ones."

@@ -404,11 +404,76 @@ class CompileLossTest(testing.TestCase):
         loss = compile_loss([ZEROS, ZEROS], [X, 2 * X])
         self.assertAllClose(loss, 280.0)
 
+    def test_an_array_of_equal_weights_is_still_a_list(self):
+        for weights in ([2.0, 2.0], [2.0, 3.0]):
+            compile_loss = CompileLoss("mse", np.array(weights))
+            with self.assertRaisesRegex(ValueError, "`loss_weights` must"):
+                compile_loss(ZEROS, X)
+
     def test_a_single_loss_has_no_entry(self):
         compile_loss = CompileLoss("mse", 3.0)
         self.assertAllClose(compile_loss(ZEROS, X), 60.0)
         self.assertEqual(compile_loss.metrics, [])
         self.assertEqual(compile_loss.variables, [])
+
+    def test_sample_weights_of_a_loss_of_several_outputs(self):
+        def both(y_true, y_pred):
+            return y_pred["a"][:, 0] + 10 * y_pred["b"][:, 0]
+
+        compile_loss = CompileLoss({"both": both, "c": "mse"})
+        x = np.array([[1.0], [2.0]])
+        y_pred = {"both": {"a": x, "b": x}, "c": x}
+        y_true = {"both": {"a": 0 * x, "b": 0 * x}, "c": 0 * x}
+        weight = np.array([2.0, 1.0])
+        # (2 * 11 + 22) / 2, and (2 * 1 + 4) / 2.
+        loss = compile_loss(y_true, y_pred, weight)
+        self.assertAllClose(loss, 22.0 + 3.0)
+        weights = {"both": {"a": weight, "b": 2 * weight}, "c": weight}
+        with self.assertRaisesRegex(ValueError, "several sample weights"):
+            compile_loss(y_true, y_pred, weights)
+
+    def test_loss_weights_of_a_loss_of_several_outputs(self):
+        def both(y_true, y_pred):
+            return y_pred["a"][:, 0] + 10 * y_pred["b"][:, 0]
+
+        x = np.array([[1.0], [3.0]])
+        y_pred = {"both": {"a": x, "b": x}, "c": x}
+        y_true = {"both": {"a": 0 * x, "b": 0 * x}, "c": 0 * x}
+        user_losses = {"both": both, "c": "mse"}
+        # Raw losses are 2 * 11 and (1 + 9) / 2.
+        for weights, expected in (
+            (None, 27.0),
+            (3, 81.0),
+            ({"both": 2, "c": 3}, 59.0),
+        ):
+            loss = CompileLoss(user_losses, weights)(y_true, y_pred)
+            self.assertAllClose(loss, expected)
+        # A dict in a list, with a weight too many.
+        y_pred, y_true = list(y_pred.values()), list(y_true.values())
+        user_losses = list(user_losses.values())
+        loss = CompileLoss(user_losses, [2, 3])(y_true, y_pred)
+        self.assertAllClose(loss, 59.0)
+        for weights in ([2, 3, 4], [2]):
+            with self.assertRaisesRegex(ValueError, "`loss_weights` must"):
+                CompileLoss(user_losses, weights)(y_true, y_pred)
+
+    def test_a_loss_of_a_structure_of_one_output(self):
+        compile_loss = CompileLoss({"a": lambda _, y_pred: y_pred["b"][:, 0]})
+        weight = np.array([1.0, 2.0])
+        x = np.array([[1.0], [3.0]])
+        # (1 * 1 + 2 * 3) / 2
+        loss = compile_loss({"a": {"b": x}}, {"a": {"b": x}}, weight)
+        self.assertAllClose(loss, 3.5)
+
+    def test_lists_for_outputs_with_a_loss_alone(self):
+        compile_loss = CompileLoss(
+            {"a": "mse", "c": "mse"}, output_names=["a", "b", "c"]
+        )
+        weights = np.array([1.0, 0.0]), np.array([0.0, 1.0])
+        x, zeros = np.array([[1.0], [3.0]]), np.zeros((2, 1))
+        # 1 / 2 of `a` and 9 / 2 of `c`.
+        loss = compile_loss([zeros, zeros], [x, x, x], list(weights))
+        self.assertAllClose(loss, 5.0)
 
     def test_several_losses_as_one(self):
         y_true, y_pred = np.full((2, 1), 2.0), np.ones((2, 1))
