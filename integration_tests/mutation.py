@@ -107,6 +107,8 @@ RENAMED = {
     "logical_and": "logical_or",
     "multiply": "add",
 }
+# Calls whose arguments either may be swapped, or can't be.
+UNSWAPPED = ("multiply", "add", "logical_and", "isinstance")
 # What is passed on beside the predictions, and must not get lost.
 PASSED_ON = ("sample_weight", "sample_weights", "mask", "weight", "weights")
 
@@ -197,7 +199,7 @@ def mutate_call(node):
             yield "argument", node, with_fields(node, args=lost)
     simple = (ast.Name, ast.Attribute, ast.Subscript)
     are_simple = all(isinstance(a, simple) for a in arguments[:2])
-    if len(arguments) > 1 and are_simple and name != "isinstance":
+    if len(arguments) > 1 and are_simple and name not in UNSWAPPED:
         swapped = [arguments[1], arguments[0], *arguments[2:]]
         yield "swapped", node, with_fields(node, args=swapped)
     for index in range(len(node.keywords)):

@@ -475,6 +475,25 @@ class CompileLossTest(testing.TestCase):
         loss = compile_loss([zeros, zeros], [x, x, x], list(weights))
         self.assertAllClose(loss, 5.0)
 
+    def test_lists_for_two_of_nine_outputs(self):
+        # The two whose indices a set has in the wrong order.
+        names = [f"h{index}" for index in range(9)]
+        compile_loss = CompileLoss(
+            {"h1": "mse", "h8": "mse"}, output_names=names
+        )
+        x = np.array([[1.0], [3.0]])
+        # (0 + 4) / 2 of `h1`, (1 + 9) / 2 of `h8`.
+        loss = compile_loss([np.ones((2, 1)), 0 * x], [x] * 9)
+        self.assertAllClose(loss, 7.0)
+        results = {m.name: float(m.result()) for m in compile_loss.metrics}
+        self.assertEqual(results, {"h1_loss": 2.0, "h8_loss": 5.0})
+
+    def test_name_and_reduction(self):
+        for _ in range(2):
+            compile_loss = CompileLoss("mse", reduction="sum")
+            self.assertEqual(compile_loss.name, "compile_loss")
+            self.assertEqual(compile_loss.reduction, "sum")
+
     def test_several_losses_as_one(self):
         y_true, y_pred = np.full((2, 1), 2.0), np.ones((2, 1))
         compile_loss = CompileLoss(["mse", ["mae", "mape"]])
