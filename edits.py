@@ -18,10 +18,11 @@ of it:
 The twelve digits are the start of the SHA-256 of the definition in the base
 release, decorators included. Where upstream has changed it, nothing is built
 until somebody has looked at the edit again; several, with commas between, are
-several base releases. A replacing definition without a docstring keeps the
-base's. What is added comes last in its class or module. Imports of the edit
-file that the module lacks are added to it, where its own order has them. Every
-other byte of the module stays as it was.
+several base releases. A definition that has to be another one on another
+release stands there twice, each with its digits. A replacing definition
+without a docstring keeps the base's. What is added comes last in its class or
+module. Imports of the edit file that the module lacks are added to it, where
+its own order has them. Every other byte of the module stays as it was.
 
     python3 edits.py BASE_FILE [CLASS.]NAME     prints a definition's digits
 """
@@ -223,7 +224,7 @@ def apply(base, edit, name="edit", only=None):
     for definition in definitions(tree, lines):
         present.setdefault(definition.name, []).append(definition)
     changes = []
-    for one in read(edit, name):
+    for one in _for_base(read(edit, name), present, lines):
         wanted = one.definition
         if only is not None and wanted.name not in only:
             continue
@@ -263,6 +264,29 @@ def apply(base, edit, name="edit", only=None):
     for start, end, _, text in reversed(sorted(changes, key=lambda c: c[:3])):
         lines[start:end] = [text]
     return "".join(lines)
+
+
+def _for_base(found, present, lines):
+    """Of edits of one definition, the one that is for this base.
+
+    If none is, one that accepts what any of them does, for the error.
+    """
+    by_name = {}
+    for one in found:
+        by_name.setdefault(one.definition.name, []).append(one)
+    for name, several in by_name.items():
+        if len(several) == 1:
+            yield several[0]
+            continue
+        fitting = [
+            one
+            for one in several
+            for target in present.get(name, ())
+            if digits_of(target.text) in one.accepted
+            or with_docstring(one, target, lines) == target.text
+        ]
+        every = [digits for one in several for digits in one.accepted]
+        yield fitting[0] if fitting else several[0]._replace(accepted=every)
 
 
 def _addition(wanted, present, lines, name):

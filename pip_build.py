@@ -276,6 +276,8 @@ def edited(tree, path, file):
     try:
         base = (tree / path).read_bytes().decode()
         names = [edit.definition.name for edit in edits.read(edit_source, name)]
+        # Once, also if there are several for several bases.
+        names = list(dict.fromkeys(names))
         return edits.apply(base, edit_source, name), names
     except FileNotFoundError as error:
         raise BuildError(f"{name}: the base has no {path}.") from error

@@ -413,3 +413,27 @@ def test_wheel_and_checkout_have_the_same_modules(tmp_path):
         assert any(line.startswith(f"edited: {path} (") for line in done)
         assert f"added: {path}" not in done
     assert not [line for line in done if edits.SUFFIX in line]
+
+
+def test_a_definition_for_each_base():
+    older = BASE.replace("return x", "return [x]")
+    source = edit(
+        f"# replaces {digits('free')}: for this base.",
+        "def free(x):",
+        "    return 1",
+        "",
+        "",
+        f"# replaces {digits('free', older)}: for an older one.",
+        "def free(x):",
+        "    return 2",
+    )
+    for base, number in ((BASE, 1), (older, 2)):
+        once = edits.apply(base, source)
+        assert once.count("def free(x):") == 1
+        assert f"def free(x):\n    return {number}\n" in once
+        assert edits.apply(once, source) == once
+    newest = BASE.replace("return x", "return (x,)")
+    with pytest.raises(edits.EditError) as error:
+        edits.apply(newest, source)
+    for base in (BASE, older, newest):
+        assert digits("free", base) in str(error.value)

@@ -120,8 +120,9 @@ class Trainer:
     def reset_metrics(self):
         compile_utils.reset_states(self.metrics)
 
-    # replaces 89f313bc35c1: raw losses share their state.
-    def get_metrics_result(self):
+    # adds: shared by the definitions for newer and older bases.
+    def _read_metrics(self):
+        """The results of all metrics by name; shared state is read once."""
         metrics, logs = self.metrics, {}
         for metric, result in zip(metrics, compile_utils.results(metrics)):
             if isinstance(result, dict):
@@ -129,6 +130,16 @@ class Trainer:
             else:
                 logs[metric.name] = result
         return logs
+
+    # replaces 89f313bc35c1: raw losses share their state.
+    def get_metrics_result(self):
+        return self._read_metrics()
+
+    # replaces 0b2836185926: the same, where the base returns numbers.
+    def get_metrics_result(self):  # noqa: F811
+        from keras.src.utils import python_utils
+
+        return python_utils.pythonify_logs(self._read_metrics())
 
     # replaces 7dfdebacbcba: it named `compile_metrics` instead of the metrics,
     # in another order than that of `evaluate`.

@@ -118,8 +118,9 @@ class JAXTrainer:
 
 
 class JAXEpochIterator:
-    # replaces cd78237e1618: arrays whose last batch does not divide were
-    # refused after the steps before it, and with the variables taken away.
+    # replaces cd78237e1618, b8276f7b6e2b, 7ccc8ac7fe03: arrays whose last batch
+    # does not divide were refused after the steps before it, and with the
+    # variables taken away.
     def _get_distributed_iterator(self, distribution):
         """Refuses at once what is known not to divide."""
         layouts = []
