@@ -730,10 +730,11 @@ def draw(results):
         ax.axhline(0.35, color="black", ls=":", label="goal, N >= 8")
         ax.set_xscale("log", base=2)
         ax.set_xticks(COUNTS, map(str, COUNTS))
-        ax.set_ylim(bottom=0)
         ax.grid(alpha=0.3)
         ax.set_title(BACKENDS[backend])
         ax.set_xlabel("outputs (dict)")
+    # Shared by all, once all is drawn.
+    axes[0].set_ylim(bottom=0)
     axes[0].set_ylabel("time / loop over stock's loss objects")
     handles, labels = axes[0].get_legend_handles_labels()
     figure.legend(handles, labels, loc="outside lower center", ncols=3)
