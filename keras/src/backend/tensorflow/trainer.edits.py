@@ -47,8 +47,8 @@ class TensorFlowTrainer:
         def multi_step_on_iterator(iterator):
             """Runs up to `steps_per_execution` steps, fewer if data ends.
 
-            Returns an optional of the last step's outputs, empty if no step
-            was run.
+            Returns the outputs of the only step or, of several, an optional of
+            those of the last one, empty if no step was run.
             """
             limit = self.steps_per_execution
             if limit == 1:
@@ -61,9 +61,7 @@ class TensorFlowTrainer:
                         autograph=False,
                         experimental_attributes={"_noinline": True},
                     )
-                return tf.experimental.Optional.from_value(
-                    step(iterator.get_next())
-                )
+                return step(iterator.get_next())
             nothing = tf.experimental.Optional.empty(None)
 
             def run_step(count, data, outputs):
@@ -111,6 +109,9 @@ class TensorFlowTrainer:
             is_shared = isinstance(iterator, tf.distribute.DistributedIterator)
             if is_local or (is_shared and limit == 1):
                 logs = multi_step_on_iterator(iterator)
+                if limit == 1:
+                    # An error has said so where the data has ended.
+                    return logs
                 if logs.has_value():
                     return logs.get_value()
                 raise StopIteration
