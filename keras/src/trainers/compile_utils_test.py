@@ -410,6 +410,12 @@ class CompileLossTest(testing.TestCase):
             with self.assertRaisesRegex(ValueError, "`loss_weights` must"):
                 compile_loss(ZEROS, X)
 
+    def test_nan_stays_in_its_own_result(self):
+        compile_loss = CompileLoss(["mse", "mse"])
+        compile_loss([ZEROS, ZEROS], [X * math.nan, X])
+        results = [metric.result() for metric in compile_loss.metrics]
+        self.assertAllClose(results, [math.nan, 20.0])
+
     def test_a_single_loss_has_no_entry(self):
         compile_loss = CompileLoss("mse", 3.0)
         self.assertAllClose(compile_loss(ZEROS, X), 60.0)
