@@ -13,6 +13,7 @@ over that plan.
 
 import contextlib
 import functools
+import operator
 from typing import Any
 from typing import Callable
 from typing import NamedTuple
@@ -29,7 +30,6 @@ from keras.src.trainers.output_matcher import OutputMatcher
 from keras.src.trainers.output_matcher import below
 from keras.src.trainers.output_matcher import describe
 from keras.src.trainers.output_matcher import flatten_with_paths
-from keras.src.trainers.output_matcher import follow
 from keras.src.trainers.output_matcher import invalid
 from keras.src.trainers.output_matcher import is_container
 from keras.src.trainers.output_matcher import signature
@@ -557,19 +557,18 @@ class RawLossSums(metrics_module.Metric):
         """Adds the raw losses of a batch.
 
         Args:
-            raw_losses: A list of scalar tensors, one for each loss entry.
+            raw_losses: A list of scalar tensors of one dtype, one for each
+                loss entry.
             weights: The loss weights that they were multiplied by.
             batch_size: The number of samples in the batch, a scalar.
         """
-        terms = [_as_dtype(raw, self.dtype) for raw in raw_losses]
+        terms = raw_losses
+        if not loss_module.is_tensor_of(terms[0], self.dtype):
+            terms = [ops.cast(raw, self.dtype) for raw in raw_losses]
         for index in self._place:
             weight = ops.cast(weights[index], self.dtype)
-            terms += [terms[index] * weight, weight]
-        terms.append(ops.convert_to_tensor(1.0, self.dtype))
-        terms = ops.stop_gradient(_stack(terms))
-        if not isinstance(batch_size, int):
-            batch_size = ops.cast(batch_size, self.dtype)
-        self.sums.assign_add(terms * batch_size)
+            terms = [*terms, terms[index] * weight, weight]
+        _add_samples(self.sums, terms, batch_size)
 
     def mean(self, index):
         """The average over samples of the loss entry at `index`."""
@@ -659,19 +658,58 @@ def results(metrics):
     return found
 
 
-def _stack(scalars):
-    """A vector of scalar tensors of one dtype.
+def _add_samples(sums, means, batch_size):
+    """Adds the means over a batch, times its size, and the size to a vector.
 
-    `ops.stack` looks into each of them for symbolic tensors and, with PyTorch,
-    converts each: with many outputs, that is most of what recording costs.
+    That is `sums.assign_add(stack([*means, 1]) * batch_size)`, of which no
+    gradient is wanted. Written so, an eager call costs as much as three losses
+    do, nearly all of it spent on how each operation is called. The backends
+    differ in what makes one cheap: JAX runs a compiled function as fast as a
+    single operation; TensorFlow adds to a variable without reading it first.
+
+    Args:
+        sums: The variable, a vector.
+        means: Scalar tensors of its dtype, one less than it has entries.
+        batch_size: The number of samples, an `int` or a scalar tensor.
     """
-    if backend.backend() == "torch":
+    if backend.backend() == "jax":
+        sums.assign(_jax_sums()(sums.value, means, batch_size))
+        return
+    if backend.backend() == "tensorflow" and not backend.in_stateless_scope():
+        import tensorflow as tf
+
+        if not isinstance(batch_size, int):
+            batch_size = tf.cast(batch_size, sums.dtype)
+        terms = [*means, tf.constant(1, sums.dtype)]
+        terms = tf.multiply(tf.raw_ops.Pack(values=terms), batch_size)
+        sums._value.assign_add(terms, read_value=False)
+        return
+    if backend.backend() == "torch" and not backend.in_stateless_scope():
         import torch
 
         # A loss of the user's may leave its result on another device.
-        if len({scalar.device for scalar in scalars}) == 1:
-            return torch.stack(scalars)
-    return backend.numpy.stack(scalars)
+        if len({mean.device for mean in means}) == 1:
+            with torch.no_grad():
+                terms = torch.stack([*means, means[0].new_ones(())])
+                sums._value.add_(terms.mul_(batch_size))
+            return
+    one = ops.ones((), sums.dtype)
+    terms = ops.stop_gradient(backend.numpy.stack([*means, one]))
+    sums.assign_add(terms * ops.cast(batch_size, sums.dtype))
+
+
+@functools.lru_cache(maxsize=None)
+def _jax_sums():
+    """`_add_samples` as a function that JAX compiles, for an eager call."""
+    import jax
+
+    def add_samples(sums, means, batch_size):
+        one = jax.numpy.ones((), sums.dtype)
+        terms = jax.lax.stop_gradient(jax.numpy.stack([*means, one]))
+        return sums + terms * batch_size.astype(sums.dtype)
+
+    # Inside of a step that is compiled as a whole, it becomes a part of that.
+    return jax.jit(add_samples, inline=True)
 
 
 def _as_dtype(x, dtype):
@@ -735,6 +773,7 @@ class LossPlan:
     def __init__(self, matcher, weighted_losses):
         self.matcher = matcher
         self.entries = []
+        self.weights = []
         self._weighted_losses = weighted_losses
         self._read = None
 
@@ -774,6 +813,7 @@ class LossPlan:
                 names, losses, self._weighted_losses
             )
         ]
+        self.weights = [entry.weight for entry in self.entries]
 
 
 class _SummedLoss:
@@ -885,7 +925,9 @@ def _plain_weights(loss_weights):
             wide = backend.result_type(weight.dtype, "float32")
             weight = backend.convert_to_numpy(ops.cast(weight, wide))
         array = np.asarray(weight)
-        if array.dtype.kind not in "biuf" or array.ndim > 1:
+        # To NumPy, bfloat16 is a type that somebody made up.
+        is_real = array.dtype.kind in "biuf" or array.dtype.name == "bfloat16"
+        if not is_real or array.ndim > 1:
             raise refuse(weight)
         if array.ndim == 0:
             return float(array)
@@ -973,16 +1015,44 @@ def _weights_by_output(loss_weights, matcher):
 
 
 def _weights_by_loss(loss_weights, loss, matcher):
-    """Weights of losses some of which take a sub-structure as a whole."""
-    if not is_container(loss_weights):
-        return lambda match: loss_weights
-    weight_paths = [path for path, _ in flatten_with_paths(loss_weights)]
-    loss_paths = [path for path, _ in flatten_with_paths(loss)]
-    if sorted(map(str, weight_paths)) != sorted(map(str, loss_paths)):
+    """Weights of losses some of which take a sub-structure as a whole.
+
+    They go by the structure of `loss`, from the outside in: a number stands
+    for all below it, and a key that is left out for a weight of 1.
+    """
+    if not _is_part_of(loss_weights, loss):
         raise _wrong_weight_count(
-            len(weight_paths), len(loss_paths), loss_weights, matcher
+            len(flatten_with_paths(loss_weights)),
+            len(flatten_with_paths(loss)),
+            loss_weights,
+            matcher,
+            f"the structure of `loss`, {describe(loss)}.",
         )
-    return lambda match: follow(match.path, loss_weights)
+
+    def weight_of(match):
+        weight = loss_weights
+        for key in match.path:
+            if isinstance(weight, dict):
+                weight = weight.get(key)
+            elif is_container(weight):
+                weight = weight[key]
+        return weight
+
+    return weight_of
+
+
+def _is_part_of(structure, whole):
+    """Whether a structure has the containers of another, but for dict keys."""
+    if not is_container(structure):
+        return True
+    if isinstance(structure, dict) or isinstance(whole, dict):
+        are_dicts = isinstance(structure, dict) and isinstance(whole, dict)
+        if not are_dicts or not set(structure) <= set(whole):
+            return False
+        return all(_is_part_of(x, whole[key]) for key, x in structure.items())
+    if not is_container(whole) or len(structure) != len(whole):
+        return False
+    return all(map(_is_part_of, structure, whole))
 
 
 def _one_repeated(weights, losses, shape):
@@ -995,13 +1065,13 @@ def _one_repeated(weights, losses, shape):
     return weights[0] if is_repeated and len(losses) == 1 else weights
 
 
-def _wrong_weight_count(weights, losses, loss_weights, matcher):
+def _wrong_weight_count(weights, losses, loss_weights, matcher, forms=None):
     return invalid(
         "loss_weights",
         "`loss_weights` must match the number of losses. There are "
         f"{weights} weights for {losses} losses.",
         loss_weights,
-        f"a scalar for each loss: {matcher.expected()}",
+        f"a scalar for each loss: {forms or matcher.expected()}",
     )
 
 
@@ -1013,6 +1083,18 @@ def _weigh(raw, weight):
         # Training a loss weight would only make it small.
         weight = ops.stop_gradient(ops.cast(weight, raw.dtype))
     return ops.multiply(raw, weight)
+
+
+def _sum(scalars):
+    """The sum of scalar tensors of one dtype.
+
+    TensorFlow has one operation for it, in eager calls and in graphs.
+    """
+    if backend.backend() == "tensorflow" and len(scalars) > 1:
+        import tensorflow as tf
+
+        return tf.raw_ops.AddN(inputs=scalars)
+    return functools.reduce(operator.add, scalars)
 
 
 def _is_reported(names, loss, y_pred):
@@ -1216,21 +1298,20 @@ class CompileLoss(losses_module.Loss):
         sample_weights = plan.matcher.read(SAMPLE_WEIGHT, sample_weight)
         batch_size = _batch_size(predictions, labels)
 
-        raw_losses, weights, total = [], [], None
+        raw_losses = []
         for entry in plan.entries:
             raw = entry.raw_loss(labels, predictions, sample_weights)
             raw = _as_dtype(raw, self._dtype)
             if len(raw.shape) > 0:
                 raise self._not_reduced(entry, raw, plan.matcher)
-            weight = self._handed_weights.get(id(entry.weight), entry.weight)
             raw_losses.append(raw)
-            weights.append(weight)
-            contribution = _weigh(raw, weight)
-            total = contribution if total is None else total + contribution
+        weights = plan.weights
+        if self._handed_weights:
+            weights = [self._handed_weights.get(id(w), w) for w in weights]
         if self._sums is not None:
-            raw_losses = loss_module.unscale_losses(raw_losses)
-            self._sums.update_state(raw_losses, weights, batch_size)
-        return total
+            recorded = loss_module.unscale_losses(raw_losses)
+            self._sums.update_state(recorded, weights, batch_size)
+        return _sum(list(map(_weigh, raw_losses, weights)))
 
     def _not_reduced(self, entry, raw, matcher):
         targets = " and ".join(map(matcher.display_name, below(entry.target)))

@@ -12,6 +12,7 @@ short one 100 and 400.
 import math
 import shutil
 
+import ml_dtypes
 import numpy as np
 from absl.testing import parameterized
 
@@ -404,6 +405,15 @@ class CompileLossTest(testing.TestCase):
         loss = compile_loss([ZEROS, ZEROS], [X, 2 * X])
         self.assertAllClose(loss, 280.0)
 
+    @parameterized.parameters(ml_dtypes.bfloat16, "float16", "int8", "bool")
+    def test_an_array_is_a_list_of_weights(self, dtype):
+        weights = np.array([0, 1], dtype)
+        for weights in (weights, list(weights)):
+            compile_loss = CompileLoss(["mse", "mse"], weights)
+            # 0 * 20 + 1 * 80
+            loss = compile_loss([ZEROS, ZEROS], [X, 2 * X])
+            self.assertAllClose(loss, 80.0)
+
     def test_an_array_of_equal_weights_is_still_a_list(self):
         for weights in ([2.0, 2.0], [2.0, 3.0]):
             compile_loss = CompileLoss("mse", np.array(weights))
@@ -451,6 +461,9 @@ class CompileLossTest(testing.TestCase):
             (None, 27.0),
             (3, 81.0),
             ({"both": 2, "c": 3}, 59.0),
+            ({"both": 2}, 49.0),
+            ({"c": 3}, 37.0),
+            ({}, 27.0),
         ):
             loss = CompileLoss(user_losses, weights)(y_true, y_pred)
             self.assertAllClose(loss, expected)
@@ -459,9 +472,29 @@ class CompileLossTest(testing.TestCase):
         user_losses = list(user_losses.values())
         loss = CompileLoss(user_losses, [2, 3])(y_true, y_pred)
         self.assertAllClose(loss, 59.0)
-        for weights in ([2, 3, 4], [2]):
+        for weights in ([2, 3, 4], [2], {"c": 2}, [[2, 2], 3]):
             with self.assertRaisesRegex(ValueError, "`loss_weights` must"):
                 CompileLoss(user_losses, weights)(y_true, y_pred)
+
+    def test_loss_weights_of_losses_of_a_structure_and_of_its_outputs(self):
+        def both(y_true, y_pred):
+            return y_pred[0][:, 0] + 10 * y_pred[1][:, 0]
+
+        x = np.array([[1.0], [3.0]])
+        # Raw losses are 2 * 11, (1 + 9) / 2 and (1 + 3) / 2.
+        for weights, expected in (
+            (None, 29.0),
+            ([2, (3, 4)], 44 + 15 + 8),
+            ([2, [3, None]], 44 + 15 + 2),
+            ([2, 3], 44 + 15 + 6),
+            ([None, 3], 22 + 15 + 6),
+        ):
+            compile_loss = CompileLoss([both, ("mse", "mae")], weights)
+            self.assertAllClose(compile_loss((0 * x, 0 * x), (x, x)), expected)
+        for weights in ([2, (3, 4, 5)], [2, (3,)], [2, {"a": 3}], [2, 3, 4]):
+            compile_loss = CompileLoss([both, ("mse", "mae")], weights)
+            with self.assertRaisesRegex(ValueError, "`loss_weights` must"):
+                compile_loss((0 * x, 0 * x), (x, x))
 
     def test_a_loss_of_a_structure_of_one_output(self):
         compile_loss = CompileLoss({"a": lambda _, y_pred: y_pred["b"][:, 0]})
