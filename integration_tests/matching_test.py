@@ -760,6 +760,27 @@ def test_equal_losses_of_one_output_have_different_names():
     assert_logged(logs, {**expected, "loss": 405.0})
 
 
+@cases(outputs=["one", "list"])
+def test_metrics_named_like_losses_hide_none(outputs):
+    def mse_loss(y_true, y_pred):
+        return 7.0 + 0.0 * y_pred
+
+    inputs = keras.Input((1,))
+    model = keras.Model(inputs, head_layer("a")(inputs))
+    losses, metrics, y = ["mse", "mae"], [mse_loss], LABELS["a"]
+    expected = {"a_mse_loss": 4.0, "a_mae_loss": 2.0, "loss": 6.0}
+    # A metric of the only output has no prefix.
+    name = "mse_loss"
+    if outputs == "list":
+        model = functional("list")
+        losses, metrics = {"a": losses, "z": "mse"}, {"a": metrics}
+        y = [LABELS["z"], LABELS["a"]]
+        expected |= {"z_loss": 1.0, "loss": 7.0}
+        name = "a_mse_loss_1"
+    logs = train(compiled(model, loss=losses, metrics=metrics), y)
+    assert_logged(logs, {**expected, name: 7.0})
+
+
 # 7. Losses of sub-structures.
 
 

@@ -252,14 +252,24 @@ OPERATORS = {
 BY_HAND = (
     (
         "records what is weighed",
-        "terms = [_as_dtype(raw, self.dtype) for raw in raw_losses]",
-        "terms = [_as_dtype(_weigh(raw, weight), self.dtype) "
-        "for raw, weight in zip(raw_losses, weights)]",
+        "recorded = loss_module.unscale_losses(raw_losses)",
+        "recorded = loss_module.unscale_losses("
+        "list(map(_weigh, raw_losses, weights)))",
     ),
     (
         "batches count alike",
-        "self.sums.assign_add(terms * batch_size)",
-        "self.sums.assign_add(terms)",
+        "sums._value.add_(terms.mul_(batch_size))",
+        "sums._value.add_(terms)",
+    ),
+    (
+        "batches count alike",
+        "terms = tf.multiply(tf.raw_ops.Pack(values=terms), batch_size)",
+        "terms = tf.raw_ops.Pack(values=terms)",
+    ),
+    (
+        "batches count alike",
+        "return sums + terms * batch_size.astype(sums.dtype)",
+        "return sums + terms",
     ),
     (
         "state as narrow as floatx",
@@ -268,8 +278,8 @@ BY_HAND = (
     ),
     (
         "one loss entry is dropped",
-        "total = contribution if total is None else total + contribution",
-        "total = contribution",
+        "return _sum(list(map(_weigh, raw_losses, weights)))",
+        "return _sum(list(map(_weigh, raw_losses, weights))[:1])",
     ),
     (
         "a NaN is hidden",

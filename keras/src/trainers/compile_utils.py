@@ -327,7 +327,12 @@ class CompileMetrics(metrics_module.Metric):
                     )
                     for index, metrics in per_output.items()
                 }
-            self._named = _name_metrics(self._lists, matcher)
+            taken = {"loss", *(f"{name}_loss" for name in matcher.names)}
+            if self._compile_loss is not None:
+                taken |= self._compile_loss.names_for(
+                    matcher, labels, predictions
+                )
+            self._named = _name_metrics(self._lists, matcher, taken)
         self._matchers[signature(y_pred)] = matcher
         self.built = True
         return matcher
@@ -454,19 +459,18 @@ def _match_metrics(name, metrics, matcher):
     return dict(sorted(per_output.items()))
 
 
-def _name_metrics(lists, matcher):
+def _name_metrics(lists, matcher, taken):
     """Gives each metric the name that is logged for it.
 
     A weighted metric whose name is taken becomes `weighted_<name>`, as in
-    Keras 2. The names of the losses are taken from the start.
+    Keras 2. Those in `taken`, the names of the losses, are from the start.
     """
     prefixes = [f"{name}_" if name else "" for name in matcher.names]
     if len(matcher) == 1:
         prefixes = [""]
     elif not matcher.is_flat:
         prefixes = _nested_prefixes(lists, matcher)
-    taken = {"loss", *(f"{name}_loss" for name in matcher.names)}
-    named = {}
+    taken, named = set(taken), {}
     for argument, per_output in lists.items():
         for index, metrics in per_output.items():
             for metric in metrics.metrics:
@@ -1205,10 +1209,7 @@ class CompileLoss(losses_module.Loss):
         _check_same_outputs(known, matcher, y_pred)
         self.mark_labelled(matcher)
         predictions = matcher.read(Y_PRED, y_pred)
-        weighted_losses = _match_losses(
-            self._user_loss, self._user_loss_weights, matcher, predictions
-        )
-        plan = LossPlan(matcher, weighted_losses)
+        plan = self._plan(matcher, predictions)
         plan.resolve(plan.read_labels(y_true), predictions)
         names = [entry.name for entry in plan.entries]
         if not self.built and _is_reported(names, self._user_loss, y_pred):
@@ -1237,6 +1238,34 @@ class CompileLoss(losses_module.Loss):
                 if any(x is not None for _, x in flatten_with_paths(match.item))
             }
         )
+
+    def names_for(self, matcher, labels, predictions):
+        """The names of the raw losses, for metrics to have other ones.
+
+        The metrics are built before the losses are.
+
+        Args:
+            matcher: An `OutputMatcher`, marked by `mark_labelled`.
+            labels: One label for each output, or `None`.
+            predictions: One prediction for each output.
+
+        Returns:
+            A set, empty where a loss has no label: then a `compute_loss` of
+            the user's does without them, or they are refused.
+        """
+        if any(labels[index] is None for index in matcher.labelled):
+            return set()
+        plan = self._plan(matcher, predictions)
+        plan.resolve(labels, predictions)
+        names = {entry.name for entry in plan.entries}
+        # A single loss is logged as `loss`, or as that of its output.
+        return names if len(names) > 1 else set()
+
+    def _plan(self, matcher, predictions):
+        weighted_losses = _match_losses(
+            self._user_loss, self._user_loss_weights, matcher, predictions
+        )
+        return LossPlan(matcher, weighted_losses)
 
     @property
     def weight_variables(self):
