@@ -380,6 +380,8 @@ ONLY_FASTER = "What is left out only saves time; the result is the same."
 EQUIVALENT = {
     "loss.Loss._convert: _is_nested(y_true) or _is_nested(y_pred) -> "
     "(True)": ONLY_FASTER,
+    "loss.Loss._convert: is_tensor_of(y_true, dtype) -> "
+    "(is_tensor_of(dtype, y_true))": ONLY_FASTER,
     "loss: functools.lru_cache(maxsize=None) -> (functools.lru_cache())": (
         ONLY_FASTER
     ),

@@ -123,6 +123,9 @@ class Loss(KerasSaveable):
         """Labels and predictions as tensors of the same rank."""
         dtype = self._dtype
         if not (is_tensor_of(y_true, dtype) and is_tensor_of(y_pred, dtype)):
+            y_pred = _numbers_as_array(y_pred)
+            if not _is_nested(y_pred):
+                y_true = _numbers_as_array(y_true)
             if _is_nested(y_true) or _is_nested(y_pred):
                 return _align_structures(
                     tree.map_structure(self._label, y_true),
@@ -184,6 +187,19 @@ def is_tensor_of(x, dtype):
 def _is_nested(x):
     # An array is asked for its shape in less time than it is looked up.
     return not hasattr(x, "shape") and tree.is_nested(x)
+
+
+def _numbers_as_array(x):
+    """A list of numbers as an array; anything else as it is.
+
+    Read as a structure, each number would be an output of its own.
+    """
+    if not isinstance(x, (list, tuple)):
+        return x
+    are_numbers = all(
+        isinstance(leaf, (int, float)) for leaf in tree.flatten(x)
+    )
+    return np.asarray(x) if are_numbers else x
 
 
 def standardize_reduction(reduction):

@@ -647,6 +647,29 @@ class IntegerLabelsTest(LossTestCase):
         loss(labels, np.ones((2, 1), "float32"))
         self.assertEqual(seen, [kept, dtype])
 
+    @parameterized.named_parameters(
+        named(dtype=NARROW, form=["list", "NumPy", "list of lists"])
+    )
+    def test_labels_that_are_no_tensors(self, dtype, form):
+        seen = []
+
+        class Watching(SquaredError):
+            def call(self, y_true, y_pred):
+                seen.append(y_true)
+                return super().call(ops.cast(y_true, y_pred.dtype), y_pred)
+
+        labels = {"list": [0, 1], "list of lists": [[0], [1]]}
+        labels = labels.get(form, array([0, 1], "int32"))
+        x = array([[2], [4]])
+        value = Watching(dtype=dtype)(
+            labels, x if form == "NumPy" else x.tolist()
+        )
+        # (4 + 9) / 2
+        self.assertLoss(ops.cast(value, "float32"), 6.5)
+        (label,) = seen
+        self.assertTrue(backend.is_tensor(label))
+        self.assertTrue(backend.is_int_dtype(label.dtype))
+
     @parameterized.named_parameters(named(dtype=NARROW))
     def test_float_labels_are_cast(self, dtype):
         loss = SquaredError(dtype=dtype)
