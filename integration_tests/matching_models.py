@@ -181,6 +181,8 @@ def compiled(model, eager=True, learning_rate=LEARNING_RATE, **kwargs):
 
 def train(model, y, sample_weight=None, x=X):
     """The logs of one step on one batch."""
+    # Before Keras 3.15, the step averages over all batches since then.
+    model.reset_metrics()
     return model.train_on_batch(x, y, sample_weight, return_dict=True)
 
 

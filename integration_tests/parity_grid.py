@@ -417,6 +417,8 @@ def logged(k, config, **kwargs):
         for i, rows in enumerate(calls):
             batch = map_leaves(lambda array: array[rows], (x, y, weight))
             method = getattr(made, name)
+            # Before Keras 3.15 it averages over all batches since then.
+            made.reset_metrics()
             logs[f"{name} {i}"] = method(*batch, return_dict=True)
     if config.validation:
         size["validation_data"] = (x, y) if weight is None else (x, y, weight)

@@ -114,8 +114,9 @@ class Mask(layers.Layer):
         return inputs * 1.0
 
     def compute_mask(self, inputs, previous_mask=None):
-        axes = tuple(range(2, len(inputs.shape)))
-        return ops.any(ops.not_equal(inputs, M), axis=axes)
+        # Flat, since before Keras 3.15 `any` takes one axis with PyTorch.
+        shape = (*ops.shape(inputs)[:2], -1)
+        return ops.any(ops.reshape(ops.not_equal(inputs, M), shape), axis=-1)
 
 
 class SquaredError(Loss):
