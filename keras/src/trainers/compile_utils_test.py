@@ -687,6 +687,17 @@ class CompileMetricsTest(testing.TestCase):
             self.assertAllClose(metrics_list.get_result()["mae"], 0.0)
         self.assertAllClose(list(compile_metrics.result().values()), [0.0, 0.0])
 
+    def test_variables(self):
+        compile_metrics = CompileMetrics({"a": ["mae"], "b": "mse"}, None)
+        y = {"a": ZEROS, "b": ZEROS}
+        compile_metrics.build(y, y)
+        # A total and a count for each, in the order of the metrics.
+        self.assertLen(compile_metrics.variables, 4)
+        self.assertEqual(
+            [id(v) for v in compile_metrics.variables],
+            [id(v) for m in compile_metrics.metrics for v in m.variables],
+        )
+
     def test_none_is_no_metric(self):
         self.assertIsNone(get_metrics_list(None, ZEROS, X))
         with self.assertRaisesRegex(ValueError, "metric"):
