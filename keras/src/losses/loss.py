@@ -146,10 +146,7 @@ class Loss(KerasSaveable):
         dtype = backend.standardize_dtype(x.dtype)
         if backend.is_float_dtype(dtype):
             return ops.convert_to_tensor(x, dtype=self._dtype)
-        if backend.is_tensor(x):
-            return x
-        # JAX has no int64 unless it is switched on.
-        return ops.convert_to_tensor(x, dtype=backend.result_type(dtype))
+        return ops.convert_to_tensor(x)
 
     def call(self, y_true, y_pred):
         """Computes the unreduced loss.

@@ -923,7 +923,7 @@ def _plain_weights(loss_weights):
             # Kept as it is: its value may change between steps.
             if len(weight.shape) == 0:
                 return weight
-            if len(weight.shape) > 1 or isinstance(weight, backend.Variable):
+            if isinstance(weight, backend.Variable):
                 raise refuse(weight)
             # NumPy knows nothing of bfloat16.
             wide = backend.result_type(weight.dtype, "float32")
