@@ -163,20 +163,39 @@ def loss_objects(stock, fork):
         }
 
 
-def model_of(side, count, form, tracked=True, jit_compile="auto"):
-    """A compiled model with `count` heads of one unit."""
+def model_of(
+    side, count, form, tracked=True, jit_compile="auto", heads="layers"
+):
+    """A compiled model with `count` outputs of one unit.
+
+    Each is the output of a layer of its own or, with other `heads`, a column
+    of what the only layer returns.
+    """
     keras = side.keras
-    inputs = keras.Input((FEATURES,))
-    names = list(named([None] * count, "dict"))
-    heads = [keras.layers.Dense(1, name=name)(inputs) for name in names]
-    outputs = named(heads, form)
-    losses = [keras.losses.MeanSquaredError() for _ in heads]
+    losses = [keras.losses.MeanSquaredError() for _ in range(count)]
 
     class Untracked(keras.Model):
         def compute_loss(self, x, y, y_pred, sample_weight, training=True):
             return sum_of(losses, leaves(y), leaves(y_pred))
 
-    model = (keras.Model if tracked else Untracked)(inputs, outputs)
+    base = keras.Model if tracked else Untracked
+
+    class Columns(base):
+        def __init__(self):
+            super().__init__()
+            self.layer = keras.layers.Dense(count)
+
+        def call(self, x):
+            y = self.layer(x)
+            return named([y[:, i : i + 1] for i in range(count)], form)
+
+    if heads == "layers":
+        inputs = keras.Input((FEATURES,))
+        names = list(named([None] * count, "dict"))
+        outputs = [keras.layers.Dense(1, name=name)(inputs) for name in names]
+        model = base(inputs, named(outputs, form))
+    else:
+        model = Columns()
     loss = named(losses, form) if tracked else None
     model.compile("sgd", loss=loss, jit_compile=jit_compile)
     return model
@@ -198,14 +217,17 @@ def steps(stock, fork):
 
     # The other backends compile each of these steps for seconds.
     is_compiled = stock.keras.backend.backend() != "torch"
+    kinds = [("layers", form) for form in FORMS] + [("columns", "dict")]
     for count in (32,) if is_compiled else COUNTS:
-        for form in ("dict",) if is_compiled else FORMS:
+        for heads, form in [("layers", "dict")] if is_compiled else kinds:
             x, y = batch_of(count, form)
             contenders = {}
             for side in (stock, fork):
                 for tracked in (True, False):
                     with side.active():
-                        model = model_of(side, count, form, tracked)
+                        model = model_of(
+                            side, count, form, tracked, heads=heads
+                        )
                     contenders[f"{side.name} {tracked}"] = (
                         side,
                         lambda model=model: model.train_on_batch(x, y),
@@ -214,6 +236,7 @@ def steps(stock, fork):
             yield {
                 "count": count,
                 "form": form,
+                "heads": heads,
                 "seconds": medians(found),
                 "ratio": ratio(found, "fork True", "stock True"),
                 "untracked": ratio(found, "fork False", "stock True"),
@@ -467,7 +490,7 @@ PARTS = {
 def parts_of(backend):
     """The parts, and how many rows each has with a backend."""
     every = len(COUNTS) * len(FORMS)
-    found = {"calls": every, "objects": 2, "steps": every}
+    found = {"calls": every, "objects": 2, "steps": every + len(COUNTS)}
     if backend != "torch":
         found |= {"steps": 1, "first": 1, "graphs": 4}
     return {**found, "growth": 2, "memory": 2, "loop": 2}
@@ -552,12 +575,16 @@ def goals(results):
             what = f"one loss object, {row['case']}"
             add(what, backend, 1, spread(row["ratio"]), goal)
         whole = of_part(rows, "steps")
-        if whole and backend == "torch":
-            what = "whole training step, N >= 8"
-            add(what, backend, 1, range_of(whole, "ratio"), "0.55")
-            what = "the same without `CompileLoss`: a loop"
-            add(what, backend, "", range_of(whole, "untracked"), "")
-        elif whole:
+        kinds = {"layers": "a layer each", "columns": "columns of one layer"}
+        for heads, title in kinds.items() if backend == "torch" else ():
+            rows_of_kind = [row for row in whole if row["heads"] == heads]
+            if rows_of_kind:
+                what = f"whole training step, {title}, N >= 8"
+                add(what, backend, 1, range_of(rows_of_kind, "ratio"), "0.55")
+                what = f"the same without `CompileLoss`, {title}: a loop"
+                of_loop = range_of(rows_of_kind, "untracked")
+                add(what, backend, "", of_loop, "")
+        if whole and backend != "torch":
             what = f"whole training step, N = {whole[0]['count']}"
             add(what, backend, 1, spread(whole[0]["ratio"]), "")
         for row in of_part(rows, "first"):
@@ -649,6 +676,7 @@ def details(results):
             (
                 row["count"],
                 row["form"],
+                row["heads"],
                 milliseconds(row["seconds"]["stock True"]),
                 milliseconds(row["seconds"]["fork True"]),
                 spread(row["ratio"]),
@@ -659,6 +687,7 @@ def details(results):
         head = (
             "N",
             "outputs",
+            "heads",
             "stock's step, ms",
             "fork's step, ms",
             "fork / stock",

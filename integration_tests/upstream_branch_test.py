@@ -23,6 +23,7 @@ NUMBERS = range(1, 1 + len(upstream_branch.read_parts()[0]))
 # What Keras and its tests import, apart from themselves.
 UPSTREAM_IMPORTS = {
     "absl",
+    "jax",
     "ml_dtypes",
     "numpy",
     "pytest",
