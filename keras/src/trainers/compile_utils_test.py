@@ -426,6 +426,16 @@ class CompileLossTest(testing.TestCase):
         results = [metric.result() for metric in compile_loss.metrics]
         self.assertAllClose(results, [math.nan, 20.0])
 
+    def test_an_output_that_is_one_number(self):
+        compile_loss = CompileLoss({"a": lambda _, y_pred: y_pred, "b": "mse"})
+        for number, x in ((1.0, X[:4]), (6.0, X[4:])):
+            y_pred = {"a": ops.convert_to_tensor(number), "b": x}
+            compile_loss({"a": number, "b": 0 * x}, y_pred)
+        # A batch of four samples, and one of one.
+        a, b = compile_loss.metrics
+        self.assertAllClose(a.result(), (4 * 1 + 6) / 5)
+        self.assertAllClose(b.result(), RAW["a_loss"])
+
     def test_a_single_loss_has_no_entry(self):
         compile_loss = CompileLoss("mse", 3.0)
         self.assertAllClose(compile_loss(ZEROS, X), 60.0)
@@ -476,6 +486,18 @@ class CompileLossTest(testing.TestCase):
             with self.assertRaisesRegex(ValueError, "`loss_weights` must"):
                 CompileLoss(user_losses, weights)(y_true, y_pred)
 
+    @parameterized.parameters(
+        ([],), ([2, 3],), ({"both": {"a": 2}},), ({"both": [2]},), ({"x": 2},)
+    )
+    def test_loss_weights_that_are_no_part_of_the_losses(self, weights):
+        compile_loss = CompileLoss(
+            {"both": lambda y_true, y_pred: y_pred["a"][:, 0], "c": "mse"},
+            weights,
+        )
+        y = {"both": {"a": X, "b": X}, "c": X}
+        with self.assertRaisesRegex(ValueError, "`loss_weights` must"):
+            compile_loss(y, y)
+
     def test_loss_weights_of_losses_of_a_structure_and_of_its_outputs(self):
         def both(y_true, y_pred):
             return y_pred[0][:, 0] + 10 * y_pred[1][:, 0]
@@ -491,7 +513,13 @@ class CompileLossTest(testing.TestCase):
         ):
             compile_loss = CompileLoss([both, ("mse", "mae")], weights)
             self.assertAllClose(compile_loss((0 * x, 0 * x), (x, x)), expected)
-        for weights in ([2, (3, 4, 5)], [2, (3,)], [2, {"a": 3}], [2, 3, 4]):
+        for weights in (
+            [2, (3, 4, 5)],
+            [2, (3,)],
+            [2, {"mse": 3, "mae": 4}],
+            [2, 3, 4],
+            {0: 2, 1: 3},
+        ):
             compile_loss = CompileLoss([both, ("mse", "mae")], weights)
             with self.assertRaisesRegex(ValueError, "`loss_weights` must"):
                 compile_loss((0 * x, 0 * x), (x, x))
@@ -686,6 +714,13 @@ class CompileMetricsTest(testing.TestCase):
             metrics_list.reset_state()
             self.assertAllClose(metrics_list.get_result()["mae"], 0.0)
         self.assertAllClose(list(compile_metrics.result().values()), [0.0, 0.0])
+
+    def test_no_names_of_losses_without_labels(self):
+        compile_metrics = CompileMetrics({"b": ["mae"]}, None)
+        # Which loss "ce" stands for, a label would tell.
+        compile_metrics.take_labels_as(CompileLoss({"a": "ce", "b": "mse"}))
+        compile_metrics.build({"b": ZEROS}, {"a": X, "b": X})
+        self.assertEqual(list(compile_metrics.result()), ["b_mae"])
 
     def test_variables(self):
         compile_metrics = CompileMetrics({"a": ["mae"], "b": "mse"}, None)
