@@ -1,11 +1,13 @@
 """Tests that the mutants are many, that they are mutants, and that some die."""
 
+import os
 import subprocess
 import sys
 
 import pytest
 
 import keras
+import pip_build
 from integration_tests import mutation
 
 # Of each kind one: the raw loss, the number of samples, a mask.
@@ -41,6 +43,10 @@ def test_equivalent_mutants_are_still_there(mutants):
     assert set(mutation.EQUIVALENT) <= {mutant.name for mutant in mutants}
 
 
+@pytest.mark.skipif(
+    os.environ.get(pip_build.BASE_VARIABLE) is not None,
+    reason="on another base release, some tests fail without any change",
+)
 @pytest.mark.skipif(
     keras.backend.backend() != "torch",
     reason="mutants are put to tests on PyTorch first, whatever is set here",

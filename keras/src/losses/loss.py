@@ -351,7 +351,9 @@ def _mean(values, weights=None):
     else:
         weights = ops.broadcast_to(weights, ops.shape(values))
         (divisor,) = _of_all_replicas(ops.sum(ops.cast(weights, wide)))
-    mean = ops.divide_no_nan(ops.sum(ops.cast(values, wide)), divisor)
+    # Not as a quotient, whose gradient is NaN where the divisor is 0, with
+    # PyTorch and Keras before 3.15.
+    mean = ops.sum(ops.cast(values, wide)) * ops.divide_no_nan(1.0, divisor)
     return ops.cast(mean, values.dtype)
 
 
