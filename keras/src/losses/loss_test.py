@@ -672,6 +672,15 @@ class IntegerLabelsTest(LossTestCase):
         self.assertTrue(backend.is_int_dtype(label.dtype))
 
     @parameterized.named_parameters(named(dtype=NARROW))
+    def test_a_label_that_is_a_number(self, dtype):
+        def squared_error(y_true, y_pred):
+            return ops.square(ops.subtract(y_pred, y_true))
+
+        loss = losses.LossFunctionWrapper(squared_error, dtype=dtype)
+        value = loss(1, ops.convert_to_tensor(3.0))
+        self.assertLoss(ops.cast(value, "float32"), 4.0)
+
+    @parameterized.named_parameters(named(dtype=NARROW))
     def test_float_labels_are_cast(self, dtype):
         loss = SquaredError(dtype=dtype)
         value = loss(array([0, 1]), array([[2], [4]]))
