@@ -382,6 +382,9 @@ EQUIVALENT = {
     "(True)": ONLY_FASTER,
     "loss.Loss._convert: is_tensor_of(y_true, dtype) -> "
     "(is_tensor_of(dtype, y_true))": ONLY_FASTER,
+    "loss._numbers_as_array: not isinstance(x, (list, tuple)) -> (False)": (
+        ONLY_FASTER
+    ),
     "loss: functools.lru_cache(maxsize=None) -> (functools.lru_cache())": (
         ONLY_FASTER
     ),

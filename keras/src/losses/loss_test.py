@@ -671,6 +671,15 @@ class IntegerLabelsTest(LossTestCase):
         self.assertTrue(backend.is_tensor(label))
         self.assertTrue(backend.is_int_dtype(label.dtype))
 
+    def test_a_list_that_ends_in_an_array_is_a_structure(self):
+        class Scaled(Loss):
+            def call(self, y_true, y_pred):
+                return y_pred[0] * (y_pred[1] - y_true[1])
+
+        x = array([[1], [3]])
+        # 2 * (1 + 3) / 2
+        self.assertLoss(Scaled()([0.0, 0 * x], [2.0, x]), 4.0)
+
     @parameterized.named_parameters(named(dtype=NARROW))
     def test_a_label_that_is_a_number(self, dtype):
         def squared_error(y_true, y_pred):
