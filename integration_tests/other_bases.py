@@ -50,9 +50,9 @@ A row that is not here was not measured. The wheels of Keras 3.13.2 and 3.14.1
 hold no tests of upstream's.
 
 Before Keras 3.15, `train_on_batch` and `test_on_batch` average over all batches
-since `reset_metrics`. The fork leaves that as it is, so that tests of ours fail
-that call one of them twice and expect the numbers of the last batch. Before
-3.14, both return arrays, which fails a test that puts the values into a set.
+since `reset_metrics`. The fork leaves that as it is, so that a test of ours
+fails that expects the numbers of the last batch. Before 3.14, both return
+arrays, which fails a test that puts the values into a set.
 """
 
 
