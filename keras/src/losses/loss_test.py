@@ -671,6 +671,16 @@ class IntegerLabelsTest(LossTestCase):
         self.assertTrue(backend.is_tensor(label))
         self.assertTrue(backend.is_int_dtype(label.dtype))
 
+    def test_weights_for_one_label_of_several_predictions(self):
+        class OfFirst(Loss):
+            def call(self, y_true, y_pred):
+                return ops.square(y_pred[0] - y_true)
+
+        x = array([2, 4])
+        # (1 * 1 + 3 * 4) / 2
+        loss = OfFirst()(array([1, 2]), [x, x], sample_weight=array([1, 3]))
+        self.assertLoss(loss, 6.5)
+
     def test_a_list_that_ends_in_an_array_is_a_structure(self):
         class Scaled(Loss):
             def call(self, y_true, y_pred):
