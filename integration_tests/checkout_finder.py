@@ -8,6 +8,8 @@ installed, if any, does not matter. Imports no Keras itself.
 
 import importlib.abc
 import importlib.util
+import json
+import os
 import pathlib
 import runpy
 import sys
@@ -19,13 +21,16 @@ if str(ROOT) not in sys.path:
 
 import pip_build  # noqa: E402
 
-# Files to be run in place of ours; for mutation.py.
-REPLACED = {}
+# An environment variable for mutation.py, read by the workers of tests, too:
+# JSON of files to be run in place of ours, by path.
+REPLACED = "RAWLOSS_REPLACED"
 
 
 def our_files():
     """What the wheel would not have from the base, as `{path: file}`."""
-    return pip_build.overlay() | pip_build.edited_files() | REPLACED
+    replaced = json.loads(os.environ.get(REPLACED, "{}"))
+    replaced = {path: pathlib.Path(file) for path, file in replaced.items()}
+    return pip_build.overlay() | pip_build.edited_files() | replaced
 
 
 class CheckoutFinder(importlib.abc.MetaPathFinder):

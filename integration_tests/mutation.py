@@ -447,6 +447,7 @@ MATCHING = tuple(
     f"{FOLDER}/{name}_test.py" for name in ("matching", "errors", "loss_grid")
 )
 WEIGHTS = f"{FOLDER}/moving_weights_test.py"
+REPLICAS = f"{FOLDER}/replicas_test.py"
 MODELS = (
     WEIGHTS,
     *(f"{FOLDER}/{name}_test.py" for name in ("trainer_edits", "modes")),
@@ -482,7 +483,7 @@ STAGES = (
     ),
     Stage("integration tests", "torch", (*MATCHING, *MODELS), 300),
     # Little is left for these, apart from what is about one backend.
-    Stage("TensorFlow", "tensorflow", (*UNIT, WEIGHTS), 900),
+    Stage("TensorFlow", "tensorflow", (*UNIT, WEIGHTS, REPLICAS), 900),
     Stage("JAX", "jax", (*UNIT, WEIGHTS), 900),
 )
 
@@ -514,7 +515,7 @@ def run_tests(stage, replaced_files, log, sender):
     os.environ["KERAS_BACKEND"] = stage.backend
     # A file is run once.
     sys.dont_write_bytecode = True
-    checkout_finder.REPLACED.update(replaced_files)
+    os.environ[checkout_finder.REPLACED] = json.dumps(replaced_files)
     import pytest
 
     plugin = FirstFailure()
@@ -562,7 +563,7 @@ def first_failure(context, stage, mutant=None):
     if mutant:
         file = folder / pathlib.PurePath(mutant.path).name
         file.write_text(mutant.source, encoding="utf-8")
-        replaced_files[mutant.path] = file
+        replaced_files[mutant.path] = str(file)
     receiver, sender = context.Pipe(duplex=False)
     log = folder / f"{stage.name.replace(' ', '_')}.log"
     process = context.Process(

@@ -426,6 +426,25 @@ class CompileLossTest(testing.TestCase):
         results = [metric.result() for metric in compile_loss.metrics]
         self.assertAllClose(results, [math.nan, 20.0])
 
+    @parameterized.parameters(("z", "a"), ("a", "z"))
+    def test_the_order_of_a_plain_dict_is_that_of_its_keys(self, *keys):
+        # JAX hands on no other, so that no other is the same everywhere.
+        y = dict.fromkeys(keys, X)
+        compile_loss = CompileLoss("mse")
+        compile_loss(y, y)
+        names = [metric.name for metric in compile_loss.metrics]
+        self.assertEqual(names, ["a_loss", "z_loss"])
+
+    def test_a_label_that_is_too_deep(self):
+        compile_loss = CompileLoss("mse")
+        for label in ([ZEROS], {"b": ZEROS}):
+            with self.assertRaisesRegex(ValueError, "`y_true`"):
+                compile_loss([ZEROS, label], [X, X])
+
+    def test_errors_show_the_containers(self):
+        with self.assertRaisesRegex(ValueError, r"y_true=\[1, \(2, 3\)\]\n"):
+            CompileLoss("mse")([1, (2, 3)], (X, X))
+
     def test_an_output_that_is_one_number(self):
         compile_loss = CompileLoss({"a": lambda _, y_pred: y_pred, "b": "mse"})
         for number, x in ((1.0, X[:4]), (6.0, X[4:])):
@@ -721,6 +740,12 @@ class CompileMetricsTest(testing.TestCase):
         compile_metrics.take_labels_as(CompileLoss({"a": "ce", "b": "mse"}))
         compile_metrics.build({"b": ZEROS}, {"a": X, "b": X})
         self.assertEqual(list(compile_metrics.result()), ["b_mae"])
+
+    def test_a_list_for_outputs_with_a_loss_alone_is_for_labels(self):
+        compile_metrics = CompileMetrics(["mae"], None)
+        compile_metrics.take_labels_as(CompileLoss([None, "mse"]))
+        with self.assertRaisesRegex(ValueError, "`metrics`.* 1 entries"):
+            compile_metrics.build([ZEROS], [X, X])
 
     def test_variables(self):
         compile_metrics = CompileMetrics({"a": ["mae"], "b": "mse"}, None)
