@@ -105,10 +105,13 @@ class Loss(KerasSaveable):
                 mask don't fit the unreduced loss.
         """
         mask = backend.get_keras_mask(y_pred)
-        if has_timesteps(sample_weight) or has_timesteps(mask):
+        is_weighted = sample_weight is not None or mask is not None
+        if is_weighted and (
+            has_timesteps(sample_weight) or has_timesteps(mask)
+        ):
             y_true = with_axis_of(y_pred, y_true)
         y_true, y_pred = self._convert(y_true, y_pred)
-        if sample_weight is not None or mask is not None:
+        if is_weighted:
             y_true, y_pred = _with_sample_axis(y_true, y_pred)
         values = self.call(y_true, y_pred)
         return reduce_weighted_values(
@@ -372,6 +375,10 @@ def _mean_of_all(values):
             import tensorflow as tf
 
             return tf.reduce_mean(values, axis)
+        if backend.backend() == "jax":
+            import jax
+
+            return jax.numpy.mean(values)
     return ops.mean(values, axis=axis)
 
 
