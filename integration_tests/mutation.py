@@ -382,6 +382,10 @@ EQUIVALENT = {
     "(True)": ONLY_FASTER,
     "loss.Loss._convert: is_tensor_of(y_true, dtype) -> "
     "(is_tensor_of(dtype, y_true))": ONLY_FASTER,
+    "output_matcher.OutputMatcher.match: is_container(match.item) and "
+    "isinstance(match.target, int) -> (is_container(match.item))": (
+        "Only what is no container is matched to a sub-structure as a whole."
+    ),
     "loss._numbers_as_array: not isinstance(x, (list, tuple)) -> (False)": (
         ONLY_FASTER
     ),

@@ -441,6 +441,31 @@ class CompileLossTest(testing.TestCase):
             with self.assertRaisesRegex(ValueError, "`y_true`"):
                 compile_loss([ZEROS, label], [X, X])
 
+    def test_errors_of_outputs_without_names(self):
+        with self.assertRaisesRegex(ValueError, "Output 1 has a loss"):
+            CompileLoss("mse")([ZEROS, None], [X, X])
+        with self.assertRaisesRegex(ValueError, "no keys: the outputs have no"):
+            CompileLoss({"a": "mse"})([ZEROS, ZEROS], [X, X])
+
+    def test_errors_show_the_first_key_that_is_too_deep(self):
+        compile_loss = CompileLoss({"a": {"x": "mse", "y": "mse"}, "b": "mse"})
+        y = {"a": X, "b": X}
+        with self.assertRaisesRegex(ValueError, "The path 'a/x' can't"):
+            compile_loss(y, y)
+
+    def test_lists_at_a_list_of_outputs_go_entry_by_entry(self):
+        def mean(y_true, y_pred):
+            return ops.mean(y_pred, axis=-1)
+
+        compile_loss = CompileLoss([mean, [mean, mean]])
+        # 10 / 5, and twice 20 / 5.
+        loss = compile_loss([ZEROS, ZEROS], [X, 2 * X])
+        self.assertAllClose(loss, 2.0 + 2 * 4.0)
+        # Only losses of one's own take the tuple as a whole.
+        compile_loss = CompileLoss([mean, "mse", (mean, mean)])
+        with self.assertRaisesRegex(ValueError, "3 entries"):
+            compile_loss((ZEROS, ZEROS), (X, X))
+
     def test_errors_show_the_containers(self):
         with self.assertRaisesRegex(ValueError, r"y_true=\[1, \(2, 3\)\]\n"):
             CompileLoss("mse")([1, (2, 3)], (X, X))
