@@ -52,7 +52,9 @@ hold no tests of upstream's.
 Before Keras 3.15, `train_on_batch` and `test_on_batch` average over all batches
 since `reset_metrics`. The fork leaves that as it is, so that a test of ours
 fails that expects the numbers of the last batch. Before 3.14, both return
-arrays, which fails a test that puts the values into a set.
+arrays, which fails a test that puts the values into a set; what an activity
+regularizer adds is not divided by the size of the batch, which fails those of
+other losses; and on PyTorch each result is read by an operation of its own.
 """
 
 
