@@ -491,6 +491,7 @@ def scalars(folder):
 
 def test_tensorboard(tmp_path):
     pytest.importorskip("tensorflow")
+    pytest.importorskip("tensorboard")
     weight = keras.Variable(1.0)
     still(weight).fit(
         ONES,
