@@ -9,7 +9,8 @@ goes through `STAGES` until it is killed. The checkout stays as it is: a mutant
 is a file under build/, which is imported in place of ours by a process of its
 own. That process is forked from one that has imported PyTorch, but not Keras.
 
-Without `--only`, writes what was found to integration_tests/mutants.md.
+Without `--only`, writes what was found to integration_tests/mutants.md. To spread
+it over several runs, begin with `--stages 2`, and go on with `--resume`.
 """
 
 import argparse
@@ -27,6 +28,7 @@ import pathlib
 import resource
 import signal
 import sys
+import threading
 import zlib
 from typing import NamedTuple
 
@@ -593,12 +595,24 @@ def first_failure(context, stage, mutant=None):
     return found
 
 
+SEPARATOR = ", "
+
+
 class Result(NamedTuple):
-    """How a mutant ended: `stage` is empty if it lives."""
+    """How a mutant ended.
+
+    Args:
+        mutant: The mutant.
+        stage: The name of the stage that killed it; empty if it lives.
+        killer: The test that failed or, if it lives, the stages it passed.
+    """
 
     mutant: Mutant
     stage: str
     killer: str
+
+
+ONCE = threading.Lock()
 
 
 @functools.lru_cache(maxsize=None)
@@ -609,13 +623,17 @@ def require_tests_that_pass(context, stage):
         sys.exit(f"{stage.name}: {failed} fails without any change.")
 
 
-def run_stages(context, mutant, stages):
+def run_stages(context, mutant, stages, passed=()):
+    """Puts a mutant to stages, but for those that it is known to pass."""
     for stage in stages:
-        require_tests_that_pass(context, stage)
+        if stage.name in passed:
+            continue
+        with ONCE:
+            require_tests_that_pass(context, stage)
         killer = first_failure(context, stage, mutant)
         if killer:
             return Result(mutant, stage.name, killer)
-    return Result(mutant, "", "")
+    return Result(mutant, "", SEPARATOR.join(stage.name for stage in stages))
 
 
 class Known:
@@ -638,6 +656,11 @@ class Known:
         """The result, or `None` for a mutant that is new or has lived."""
         stage, killer = self.found.get(mutant.digest, ("", ""))
         return Result(mutant, stage, killer) if stage else None
+
+    def passed(self, mutant):
+        """The names of the stages that a mutant is known to pass."""
+        stage, names = self.found.get(mutant.digest, ("", ""))
+        return () if stage else names.split(SEPARATOR)
 
     def add(self, result):
         if result.stage == "equivalent":
@@ -667,8 +690,8 @@ def counts(results, key, groups):
     return markdown_table(titles, rows)
 
 
-def record(results, total):
-    """What was found, as Markdown."""
+def record(results, total, stages):
+    """What was found in the stages that were run, as Markdown."""
     operators = sorted({result.mutant.operator for result in results})
     survivors = [r.mutant.name for r in results if not r.stage]
     text = [
@@ -676,7 +699,9 @@ def record(results, total):
         "Written by `python integration_tests/mutation.py`: what became of our",
         "modules, broken on purpose in one place at a time.\n",
         f"Run: {len(results)} of {total} mutants. One that passes the tests of",
-        "a column goes on to the next.\n",
+        "a column goes on to the next.",
+        *[f"**{stage.name} was not run.**" for stage in STAGES[len(stages) :]],
+        "",
         counts(results, lambda mutant: mutant.path, [*MODULES, "all"]),
         "\nBy the kind of change:\n",
         counts(results, lambda mutant: mutant.operator, operators),
@@ -761,7 +786,9 @@ def main():
         def run(mutant):
             if mutant.name in EQUIVALENT:
                 return Result(mutant, "equivalent", EQUIVALENT[mutant.name])
-            return known.killed(mutant) or run_stages(context, mutant, stages)
+            passed = known.passed(mutant)
+            killed = known.killed(mutant)
+            return killed or run_stages(context, mutant, stages, passed)
 
         results = []
         task = progress.add_task("mutants", total=len(mutants))
@@ -772,8 +799,8 @@ def main():
                 progress.advance(task)
                 if not result.stage:
                     console.print("lives:", result.mutant.name, markup=False)
-    text = record(results, len(every_mutant))
-    if arguments.only or len(stages) < len(STAGES):
+    text = record(results, len(every_mutant), stages)
+    if arguments.only:
         console.print(text, markup=False)
     else:
         RECORD.write_text(text, encoding="utf-8")
