@@ -9,8 +9,8 @@ goes through `STAGES` until it is killed. The checkout stays as it is: a mutant
 is a file under build/, which is imported in place of ours by a process of its
 own. That process is forked from one that has imported PyTorch, but not Keras.
 
-Without `--only`, writes what was found to integration_tests/mutants.md. To spread
-it over several runs, begin with `--stages 2`, and go on with `--resume`.
+Without `--only`, writes what was found to integration_tests/mutants.md. To
+spread it over several runs, begin with `--stages 2` and go on with `--resume`.
 """
 
 import argparse
