@@ -382,6 +382,9 @@ ONLY_FASTER = "What is left out only saves time; the result is the same."
 EQUIVALENT = {
     "loss.Loss._convert: _is_nested(y_true) or _is_nested(y_pred) -> "
     "(True)": ONLY_FASTER,
+    "loss.Loss.__call__: is_weighted and (has_timesteps(sample_weight) or "
+    "has_timesteps(mask)) -> (has_timesteps(sample_weight) or "
+    "has_timesteps(mask))": ONLY_FASTER,
     "loss.Loss._convert: is_tensor_of(y_true, dtype) -> "
     "(is_tensor_of(dtype, y_true))": ONLY_FASTER,
     "output_matcher.OutputMatcher.match: is_container(match.item) and "
