@@ -42,7 +42,7 @@ PACKAGES = (
     *("absl-py", "h5py", "ml_dtypes", "namex", "optree", "packaging", "rich"),
     *("markdown-it-py", "mdurl", "Pygments", "typing_extensions"),
     *("hypothesis", "sortedcontainers", "pytest", "pluggy", "iniconfig"),
-    "wheel",
+    *("tf_keras", "wheel"),
 )
 # Run with each backend; what they print as a table is kept.
 BENCHMARKS = ("benchmarks/compile_loss.py",)
