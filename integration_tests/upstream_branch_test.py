@@ -27,6 +27,7 @@ UPSTREAM_IMPORTS = {
     "ml_dtypes",
     "numpy",
     "pytest",
+    "tensorboard",
     "tensorflow",
     "torch",
     *sys.stdlib_module_names,
