@@ -61,12 +61,13 @@ def row(number, subject, result, packages):
 
 def write(rows):
     """Puts rows into the table, and keeps those of other backends."""
-    measured = {cells[:2] for cells in rows}
+    measured, rows = {cells[:2] for cells in rows}, list(rows)
     if TABLE.is_file():
         for line in TABLE.read_text(encoding="utf-8").splitlines():
             cells = tuple(cell.strip() for cell in line.split("|")[1:-1])
-            if len(cells) == len(COLUMNS) and cells[0][:1].isdigit():
-                rows += [cells] if cells[:2] not in measured else []
+            is_row = len(cells) == len(COLUMNS) and cells[0][:1].isdigit()
+            if is_row and cells[:2] not in measured:
+                rows.append(cells)
     rows = sorted(rows, key=lambda cells: (int(cells[0].split(".")[0]), cells))
     lines = [COLUMNS, ("---",) * len(COLUMNS), *rows]
     table = "\n".join(f"| {' | '.join(cells)} |" for cells in lines)
@@ -113,7 +114,7 @@ def main():
                     packages,
                 )
                 rows.append(row(number, part.subject, result, packages))
-                write(list(rows))
+                write(rows)
             shutil.rmtree(tree)
     print(TABLE)
     sys.exit(1 if any(cells[4] != "0" for cells in rows) else 0)
