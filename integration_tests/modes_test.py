@@ -256,6 +256,17 @@ def with_added_loss(**arguments):
     return keras.Model(inputs, inner(SquaredInput()(inputs)))
 
 
+def with_a_layer_used_twice(**arguments):
+    """Its outputs are x and 3 * x, the heads 1 and 2 times it."""
+    inputs = keras.Input((1,))
+    scale = keras.layers.Dense(
+        1, use_bias=False, kernel_initializer="ones", **arguments
+    )
+    once, thrice = scale(inputs), scale(inputs * 3.0)
+    heads = two_heads()(thrice / 3.0)
+    return keras.Model(inputs, heads | {"once": once})
+
+
 OTHER_LOSSES = {
     # (2 * 1 + 4) / 3
     "add_loss": (with_added_loss, {}, 2.0),
@@ -264,6 +275,12 @@ OTHER_LOSSES = {
     # The L1 norm of the outputs, over the batch size: (1 + 2) times the mean
     # of x, (2 * 1 + 2) / 3.
     "of_outputs": (two_heads, {"activity_regularizer": "l1"}, 0.01 * 3 * 4 / 3),
+    # The same for 1 and 3.
+    "of_a_layer_used_twice": (
+        with_a_layer_used_twice,
+        {"activity_regularizer": "l1"},
+        0.01 * 4 * 4 / 3,
+    ),
 }
 
 
@@ -276,6 +293,78 @@ def test_other_losses(kind, run):
     for logs in (fit(model), evaluate(model), evaluate(model, batch_size=3)):
         # The factor 0.01 of "l1" and "l2" is rounded to float32.
         assert logs == pytest.approx(expected, rel=1e-6)
+
+
+class SharesAnId(keras.layers.Layer):
+    """Adds a loss of 1, of an `id` that one of `other` had in a step before.
+
+    Which objects share an `id` is up to Python, as soon as one of them is gone.
+    Here they do, if `other` remembers any.
+    """
+
+    def __init__(self, other):
+        super().__init__()
+        # Not as an attribute, which would make it a layer of this one.
+        self.ids = lambda: other._loss_ids
+
+    def call(self, x):
+        ones = []
+        for _ in range(1000):
+            ones.append(keras.ops.mean(x) * 0.0 + 1.0)
+            if id(ones[-1]) in self.ids():
+                break
+        self.add_loss(ones[-1])
+        return x
+
+
+@pytest.mark.parametrize("run", BASIC_RUNS)
+def test_losses_of_an_earlier_step(run):
+    """What a layer added to one step takes nothing from the next."""
+    other = keras.layers.ActivityRegularization(l1=1.0)
+    inputs = keras.Input((1,))
+    # The L1 norm over the batch size is 1.
+    model = keras.Sequential([inputs, SharesAnId(other), other])
+    model.compile(keras.optimizers.SGD(0.0), "mse", **RUNS[run])
+    ones = X / X
+    for _ in range(10):
+        # Another batch size has compiled steps traced again.
+        for size in (3, 2):
+            model.reset_metrics()
+            assert model.train_on_batch(ones[:size], ones[:size]) == 2.0
+            model.reset_metrics()
+            assert model.test_on_batch(ones[:size], ones[:size]) == 2.0
+
+
+class OneMoreInTraining(keras.layers.Layer):
+    def call(self, x, training=False):
+        return x + 1.0 if training else x
+
+
+class PassesNothingOn(keras.Model):
+    def __init__(self):
+        super().__init__()
+        self.layer = OneMoreInTraining()
+
+    def call(self, x, training=None):
+        return self.layer(x)
+
+
+@pytest.mark.parametrize("run", BASIC_RUNS)
+def test_training_holds_for_all_layers(run):
+    model = PassesNothingOn()
+    model.compile(keras.optimizers.SGD(0.0), "mae", **RUNS[run])
+    ones = X / X
+    assert fit(model, ones, ones) == {"loss": 1.0}
+    assert evaluate(model, ones, ones) == {"loss": 0.0}
+    # A step of the user's own calls the model by what `fit` uses on JAX.
+    values = [
+        [v.value for v in variables]
+        for variables in (
+            model.trainable_variables,
+            model.non_trainable_variables,
+        )
+    ]
+    assert model.stateless_call(*values, ones, training=True)[0][0] == 2.0
 
 
 # 4. Custom steps.

@@ -1,7 +1,8 @@
 """Edits to `trainer.py` of Keras 3.15.1; no whole module, see `edits.py`.
 
 Compiling again forgets what was compiled before, `evaluate`'s list and
-`metrics_names` agree, and no step is made of no samples.
+`metrics_names` agree, no step is made of no samples, and a step has all losses
+that layers add.
 """
 
 import warnings
@@ -201,3 +202,26 @@ class Trainer:
         if self._compute_loss_has_training_arg:
             arguments["training"] = training
         return self.compute_loss(x, y, y_pred, sample_weight, **arguments)
+
+    # adds: without a call that they belong to, the layers of a model each took
+    # theirs for the outermost, which starts by forgetting losses: what a layer
+    # that is used twice had added first, and what others had added where the
+    # `id` of an earlier step's loss was given to one of this step.
+    def stateless_call(self, *args, **kwargs):
+        """See `Layer.stateless_call`; for the layers of the model, it is a call
+        of the model.
+
+        As in other calls, `training` holds for all layers that aren't given
+        one, and `add_loss` and activity regularizers add up over all uses of a
+        layer.
+        """
+        context = self._get_call_context()
+        if context.entry_layer is not self:
+            return super().stateless_call(*args, **kwargs)
+        for name in self._call_context_args:
+            if kwargs.get(name) is not None:
+                context.set_value(name, kwargs[name])
+        try:
+            return super().stateless_call(*args, **kwargs)
+        finally:
+            self._maybe_reset_call_context()
