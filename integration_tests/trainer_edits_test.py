@@ -662,3 +662,101 @@ def test_uneven_replicas(tmp_path, request):
     found = json.loads(answer.stdout.splitlines()[-1])
     # Six steps in float32.
     np.testing.assert_allclose(found, expected, rtol=1e-5)
+
+
+# 10. Losses that layers add, and calls of layers in a step.
+
+EAGER_OR_NOT = pytest.mark.parametrize("eagerly", [False, True])
+
+
+@EAGER_OR_NOT
+def test_losses_of_a_layer_used_twice(eagerly):
+    """Both count for the total and for the gradient."""
+    layer = keras.layers.Dense(
+        1,
+        use_bias=False,
+        kernel_initializer="ones",
+        activity_regularizer=keras.regularizers.L1(1.0),
+    )
+    inputs = keras.Input((1,))
+    model = keras.Model(inputs, layer(inputs) + layer(2.0 * inputs))
+    model.compile(keras.optimizers.SGD(0.125), "mse", run_eagerly=eagerly)
+    x = column(1, 1)
+    # The output is 3, and right. The L1 norms over the batch size are 1 and 2,
+    # which is the gradient, too.
+    assert model.train_on_batch(x, 3 * x) == 3.0
+    kernel = keras.ops.convert_to_numpy(layer.kernel).item()
+    assert kernel == 1.0 - 0.125 * 3.0
+
+
+class SharesAnId(keras.layers.Layer):
+    """Adds a loss of 1, of an `id` that one of `other` had in a step before.
+
+    Which objects share an `id` is up to Python, as soon as one of them is gone.
+    Here they do, if `other` remembers any.
+    """
+
+    def __init__(self, other):
+        super().__init__()
+        # Not as an attribute, which would make it a layer of this one.
+        self.ids = lambda: other._loss_ids
+
+    def call(self, x):
+        ones = []
+        for _ in range(1000):
+            ones.append(keras.ops.mean(x) * 0.0 + 1.0)
+            if id(ones[-1]) in self.ids():
+                break
+        self.add_loss(ones[-1])
+        return x
+
+
+@EAGER_OR_NOT
+def test_losses_of_an_earlier_step(eagerly):
+    """What a layer added to one step takes nothing from the next."""
+    other = keras.layers.ActivityRegularization(l1=1.0)
+    inputs = keras.Input((1,))
+    # The L1 norm over the batch size is 1.
+    model = keras.Sequential([inputs, SharesAnId(other), other])
+    model.compile(keras.optimizers.SGD(0.0), "mse", run_eagerly=eagerly)
+    ones = column(1, 1, 1)
+    for _ in range(10):
+        # Another batch size has compiled steps traced again.
+        for size in (3, 2):
+            model.reset_metrics()
+            assert model.train_on_batch(ones[:size], ones[:size]) == 2.0
+            model.reset_metrics()
+            assert model.test_on_batch(ones[:size], ones[:size]) == 2.0
+
+
+class OneMoreInTraining(keras.layers.Layer):
+    def call(self, x, training=False):
+        return x + 1.0 if training else x
+
+
+class PassesNothingOn(keras.Model):
+    def __init__(self):
+        super().__init__()
+        self.layer = OneMoreInTraining()
+
+    def call(self, x, training=None):
+        return self.layer(x)
+
+
+@EAGER_OR_NOT
+def test_training_holds_for_all_layers(eagerly):
+    model = PassesNothingOn()
+    model.compile(keras.optimizers.SGD(0.0), "mae", run_eagerly=eagerly)
+    ones = column(1, 1, 1)
+    assert model.train_on_batch(ones, ones) == 1.0
+    model.reset_metrics()
+    assert model.test_on_batch(ones, ones) == 0.0
+    # A step of the user's own calls the model by what `fit` uses on JAX.
+    values = [
+        [v.value for v in variables]
+        for variables in (
+            model.trainable_variables,
+            model.non_trainable_variables,
+        )
+    ]
+    assert model.stateless_call(*values, ones, training=True)[0][0] == 2.0
