@@ -62,6 +62,7 @@ def tensorflow_mirrored(count):
         **on_strategy(strategy),
         "shares": shares(strategy),
         "executions": several_steps(strategy),
+        "scaled": scaled(strategy),
     }
 
 
@@ -74,6 +75,34 @@ def shares(strategy):
     return [
         [len(share) for share in strategy.experimental_local_results(batch)]
         for batch in strategy.experimental_distribute_dataset(data)
+    ]
+
+
+def scaled(strategy):
+    """On each replica, the dtype and value of 8 times its share of a batch.
+
+    The replicas have 1, 3 and 4 samples, beside an input that is left out.
+    """
+    import tensorflow as tf
+
+    from keras.src.losses import loss as loss_module
+
+    x = strategy.experimental_distribute_values_from_function(
+        lambda replica: tf.zeros(
+            ((1, 3, 4)[replica.replica_id_in_sync_group], 1)
+        )
+    )
+
+    def scale(x):
+        with loss_module.replica_share({"left_out": None, "x": x}):
+            return loss_module.scale_loss_for_distribution(
+                tf.constant(8.0, "float16")
+            )
+
+    found = tf.function(lambda: strategy.run(scale, (x,)))()
+    return [
+        [value.dtype.name, float(value)]
+        for value in strategy.experimental_local_results(found)
     ]
 
 

@@ -157,6 +157,11 @@ def test_mirrored(run):
     found = run(*(["tensorflow_mirrored", replicas] for replicas in shares))
     # Uneven ones, and some without a sample.
     assert [one.pop("shares") for one in found] == list(shares.values())
+    # 8 times 1/4 and 3/4, and 8 times 1/8, 3/8 and 4/8.
+    assert [one.pop("scaled") for one in found] == [
+        [["float16", value] for value in values]
+        for values in ([2.0, 6.0], [1.0, 3.0, 4.0])
+    ]
     assert differences(found, [expected] * 2) == []
 
 

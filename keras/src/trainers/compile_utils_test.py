@@ -192,6 +192,30 @@ class RecordedLossTest(testing.TestCase):
         if "jit" in mode and container != "dict":
             self.skipTest("torch.compile takes half a minute; once will do.")
 
+    def test_state_of_the_caller(self):
+        """In a stateless scope the sums go there, for batches of any size."""
+        loss = CompileLoss(["mse", "mse"])
+        zeros = np.zeros((3, 1), "float32")
+        loss([zeros, zeros], [zeros, zeros])
+        (sums,) = loss.variables
+        before = ops.convert_to_numpy(sums.value)
+
+        def add(y):
+            with backend.StatelessScope([(sums, 0.0 * sums.value)]) as scope:
+                loss([0.0 * y, 0.0 * y], [y, 2.0 * y])
+            return scope.get_current_value(sums)
+
+        if backend.backend() == "tensorflow":
+            import tensorflow as tf
+
+            add = tf.function(
+                add, input_signature=[tf.TensorSpec((None, 1), "float32")]
+            )
+        # The sums of squares of 1, 1 and 2, of twice as much, and the number.
+        after = add(ops.convert_to_tensor([[1.0], [1.0], [2.0]]))
+        self.assertAllClose(after, [6.0, 24.0, 3.0], rtol=0, atol=0)
+        self.assertAllClose(sums, before, rtol=0, atol=0)
+
     @parameterized.named_parameters(
         named(container=CONTAINERS, route=ROUTES, method=["fit", "evaluate"])
     )
