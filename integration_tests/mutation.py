@@ -379,6 +379,7 @@ def mutants_of(path):
 # Mutants that do the same as the original, or that nobody could tell from it,
 # and why. By name; see `Mutant`.
 ONLY_FASTER = "What is left out only saves time; the result is the same."
+TWO_DEVICES = "It takes two devices to tell, and the tests have one."
 EQUIVALENT = {
     "loss.Loss._convert: _is_nested(y_true) or _is_nested(y_pred) -> "
     "(True)": ONLY_FASTER,
@@ -441,8 +442,18 @@ EQUIVALENT = {
     "loss_module.is_tensor_of(terms[0], self.dtype) -> "
     "(loss_module.is_tensor_of(self.dtype, terms[0]))": ONLY_FASTER,
     "compile_utils._add_samples: False -> (True)": ONLY_FASTER,
-    "compile_utils._add_samples: len({mean.device for mean in means}) == 1 -> "
-    "(True)": "It takes two devices to tell, and the tests have one.",
+    "compile_utils._add_samples: _are_on_one_device(means) -> (True)": (
+        TWO_DEVICES
+    ),
+    "compile_utils._are_on_one_device: tensors -> (list(tensors)[:-1])": (
+        TWO_DEVICES
+    ),
+    "compile_utils._sum: backend.backend() == 'torch' and "
+    "_are_on_one_device(scalars) -> (backend.backend() == 'torch')": (
+        TWO_DEVICES
+    ),
+    "compile_utils._sum: len(scalars) == 1 -> (False)": ONLY_FASTER,
+    "compile_utils._sum: scalars[0] -> (scalars[-1])": "There is only one.",
     "compile_utils._weight_for_each_entry: rank < 3 or len(weight.shape) in "
     "(0, rank) -> (rank < 3)": (
         "Weights that fit the metric are multiplied by ones."
