@@ -197,7 +197,7 @@ def _numbers_as_array(x):
     if not isinstance(x, (list, tuple)):
         return x
     are_numbers = all(
-        isinstance(leaf, (int, float)) for leaf in tree.flatten(x)
+        isinstance(leaf, (int, float, np.generic)) for leaf in tree.flatten(x)
     )
     return np.asarray(x) if are_numbers else x
 

@@ -649,7 +649,10 @@ class IntegerLabelsTest(LossTestCase):
         self.assertEqual(seen, [kept, dtype])
 
     @parameterized.named_parameters(
-        named(dtype=NARROW, form=["list", "NumPy", "list of lists"])
+        named(
+            dtype=NARROW,
+            form=["list", "NumPy", "list of NumPy", "list of lists"],
+        )
     )
     def test_labels_that_are_no_tensors(self, dtype, form):
         seen = []
@@ -659,8 +662,10 @@ class IntegerLabelsTest(LossTestCase):
                 seen.append(y_true)
                 return super().call(ops.cast(y_true, y_pred.dtype), y_pred)
 
-        labels = {"list": [0, 1], "list of lists": [[0], [1]]}
-        labels = labels.get(form, array([0, 1], "int32"))
+        labels = array([0, 1], "int32")
+        if form != "NumPy":
+            lists = {"list": [0, 1], "list of lists": [[0], [1]]}
+            labels = lists.get(form, list(labels))
         x = array([[2], [4]])
         value = Watching(dtype=dtype)(
             labels, x if form == "NumPy" else x.tolist()
