@@ -6,8 +6,8 @@
 needs an environment with `requirements.txt`. Makes the branch in a clone of
 yours or, without one, in a repository made from the base wheel, unpacks each
 commit beside it, and runs the tests of the packages that the commit touches,
-and of the trainers. What is measured goes into `docs/upstream_commits.md`; rows
-of other backends stay.
+and of the trainers. What is measured goes into `docs/upstream_commits.md`;
+other rows stay there, unless there is no such part any more.
 """
 
 import argparse
@@ -53,19 +53,18 @@ def packages_of(files):
     )
 
 
-def row(number, subject, result, packages):
+def row(part, result, packages):
     shown = ", ".join(f"`{name}`" for name in packages)
-    part = f"{number}. {subject}"
     return (part, result.backend, shown, *map(str, result[2:5]))
 
 
-def write(rows):
-    """Puts rows into the table, and keeps those of other backends."""
+def write(rows, parts):
+    """Puts rows into the table, and keeps other rows of the same parts."""
     measured, rows = {cells[:2] for cells in rows}, list(rows)
     if TABLE.is_file():
         for line in TABLE.read_text(encoding="utf-8").splitlines():
             cells = tuple(cell.strip() for cell in line.split("|")[1:-1])
-            is_row = len(cells) == len(COLUMNS) and cells[0][:1].isdigit()
+            is_row = len(cells) == len(COLUMNS) and cells[0] in parts
             if is_row and cells[:2] not in measured:
                 rows.append(cells)
     rows = sorted(rows, key=lambda cells: (int(cells[0].split(".")[0]), cells))
@@ -95,7 +94,12 @@ def main():
             checkout = upstream_branch_test.new_repository(folder / "clone")
         tag = upstream_branch_test.TAG
         _, _, done = upstream_branch.make_branch(checkout, tag, BRANCH)
-        for number, (part, commit, files) in enumerate(done, 1):
+        parts = [
+            f"{number}. {part.subject}"
+            for number, (part, _, _) in enumerate(done, 1)
+        ]
+        for number, (_, commit, files) in enumerate(done, 1):
+            part = parts[number - 1]
             if arguments.part and number not in arguments.part:
                 continue
             packages = packages_of(files)
@@ -106,15 +110,15 @@ def main():
                 extract = ["tar", "--extract", f"--directory={tree}"]
                 subprocess.run(extract, stdin=source.stdout, check=True)
             for backend in arguments.backend:
-                print(f"{number}. {part.subject}: ", end="", flush=True)
+                print(f"{part}: ", end="", flush=True)
                 result = matrix.run_upstream(
                     backend,
                     argparse.Namespace(stock=True, rest=arguments.rest),
                     tree,
                     packages,
                 )
-                rows.append(row(number, part.subject, result, packages))
-                write(rows)
+                rows.append(row(part, result, packages))
+                write(rows, parts)
             shutil.rmtree(tree)
     print(TABLE)
     sys.exit(1 if any(cells[4] != "0" for cells in rows) else 0)

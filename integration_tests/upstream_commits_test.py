@@ -31,10 +31,14 @@ def test_table(tmp_path, monkeypatch):
         cells = [[x.strip() for x in line.split("|")[1:-1]] for line in lines]
         return [tuple(row) for row in cells if row and row[0][0].isdigit()]
 
-    upstream_commits.write([OLD, OTHER])
-    upstream_commits.write([NEW])
+    parts = [NEW[0], OLD[0]]
+    upstream_commits.write([OLD, OTHER], parts)
+    upstream_commits.write([NEW], parts)
     # By number, not by letter.
     assert rows() == [NEW, OTHER, OLD]
     newer = (*NEW[:3], "6", "0", "0")
-    upstream_commits.write([newer])
+    upstream_commits.write([newer], parts)
     assert rows() == [newer, OTHER, OLD]
+    # A part was put in before the tenth.
+    upstream_commits.write([], [NEW[0], "11. Tenth"])
+    assert rows() == [newer, OTHER]
