@@ -858,3 +858,14 @@ class CompileMetricsTest(testing.TestCase):
         self.assertAllClose(result["precision"], 1.0)
         self.assertAllClose(result["recall"], 2 / 3)
         self.assertAllClose(result["mae"], (0.1 + 0.8 + 0.1) / 3)
+
+    def test_masks_in_a_short_batch(self):
+        inputs = layers.Input((3, 1))
+        model = models.Model(inputs, layers.Masking(0.0)(inputs))
+        model.compile(loss="mse", metrics=[metrics.Recall(name="recall")])
+        x = np.array([[0.9, 0.2, 0.0], [0.9, 0.0, 0.0], [0.9, 0.2, 0.0]])
+        logs = model.evaluate(
+            x[..., None], np.ones((3, 3, 1)), batch_size=2, return_dict=True
+        )
+        # Of the five that are not masked, the three of 0.9 are found.
+        self.assertAllClose(logs["recall"], 3 / 5)
