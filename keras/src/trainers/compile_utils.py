@@ -409,7 +409,8 @@ def _check_metrics(arguments):
                 name,
                 metric,
                 value,
-                {*_METRICS_BY_SHAPE, *metrics_module.ALL_OBJECTS_DICT},
+                _METRICS_BY_SHAPE,
+                metrics_module.ALL_OBJECTS_DICT,
                 "metric",
                 "names of metrics, functions, `keras.metrics.Metric` objects "
                 "or `None`, in the structure of the outputs.",
@@ -417,10 +418,12 @@ def _check_metrics(arguments):
             _check_unshared(metric, seen, name, value)
 
 
-def _check_identifier(argument, identifier, received, names, kind, expected):
+def _check_identifier(
+    argument, identifier, received, by_shape, names, kind, expected
+):
     """Refuses what is neither a known name nor could be called."""
     if isinstance(identifier, str):
-        is_known = identifier in names or identifier.lower() in names
+        is_known = identifier in names or identifier.lower() in by_shape
     else:
         is_known = identifier is None or callable(identifier)
     if not is_known:
@@ -884,7 +887,8 @@ def _check_losses(loss):
             "loss",
             leaf,
             loss,
-            {*_LOSSES_BY_SHAPE, *losses_module.ALL_OBJECTS_DICT},
+            _LOSSES_BY_SHAPE,
+            losses_module.ALL_OBJECTS_DICT,
             "loss",
             "names of losses, functions, `keras.losses.Loss` objects or "
             "`None`, in the structure of the outputs.",

@@ -685,6 +685,7 @@ class CompileLossTest(testing.TestCase):
         ((4, 1), (4, 1), (True, False)),
         ((4,), (4, 3), (False, True)),
         ((4, 1), (4, 3), (False, True)),
+        ((4, 1), (4, 2), (False, True)),
         ((4, 3), (4, 3), (False, False)),
     )
     def test_kind_of_classification(self, labels, predictions, expected):
@@ -730,6 +731,16 @@ class CompileMetricsTest(testing.TestCase):
             metric = get_metric(name, y_true, y_pred)
             self.assertEqual(type(metric).__name__, expected + kind)
             self.assertEqual(metric.name, name)
+
+    @parameterized.parameters((CompileLoss,), (CompileMetrics,))
+    def test_case_of_names(self, kind):
+        """It matters, except in names that are resolved by shapes."""
+        for known in ("MSE", "CE", "Crossentropy"):
+            arguments = (known, None) if kind is CompileLoss else ([known], [])
+            kind(*arguments).build(ZEROS, X)
+        arguments = ("Mse", None) if kind is CompileLoss else (["Mse"], [])
+        with self.assertRaisesRegex(ValueError, "'Mse'"):
+            kind(*arguments)
 
     def test_none_among_others(self):
         user_metrics = {"a": [None, "mae"], "b": [None]}
@@ -809,6 +820,8 @@ class CompileMetricsTest(testing.TestCase):
 
     def test_none_is_no_metric(self):
         self.assertIsNone(get_metrics_list(None, ZEROS, X))
+        metrics_list = get_metrics_list("mae", ZEROS, X, "a")
+        self.assertEqual(metrics_list.output_name, "a")
         with self.assertRaisesRegex(ValueError, "metric"):
             get_metric(None, ZEROS, X)
 
