@@ -98,8 +98,9 @@ def main():
             f"{number}. {part.subject}"
             for number, (part, _, _) in enumerate(done, 1)
         ]
-        for number, (_, commit, files) in enumerate(done, 1):
-            part = parts[number - 1]
+        for number, (part, (_, commit, files)) in enumerate(
+            zip(parts, done), 1
+        ):
             if arguments.part and number not in arguments.part:
                 continue
             packages = packages_of(files)

@@ -662,10 +662,13 @@ class IntegerLabelsTest(LossTestCase):
                 seen.append(y_true)
                 return super().call(ops.cast(y_true, y_pred.dtype), y_pred)
 
-        labels = array([0, 1], "int32")
-        if form != "NumPy":
-            lists = {"list": [0, 1], "list of lists": [[0], [1]]}
-            labels = lists.get(form, list(labels))
+        numbers = array([0, 1], "int32")
+        labels = {
+            "list": [0, 1],
+            "NumPy": numbers,
+            "list of NumPy": list(numbers),
+            "list of lists": [[0], [1]],
+        }[form]
         x = array([[2], [4]])
         value = Watching(dtype=dtype)(
             labels, x if form == "NumPy" else x.tolist()
