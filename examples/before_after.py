@@ -9,16 +9,19 @@ zero.
 
 Each Keras runs in a process of its own: Keras 2 is the package `tf_keras`,
 older releases of Keras 3 are fetched by pip and checked against
-requirements-older.txt, stock Keras and the fork come from the checkout. It
-takes some minutes, and needs the backends and what requirements.txt pins.
+requirements-older.txt, stock Keras is the base wheel, and the fork is the wheel
+that is built of the checkout. It takes some minutes, and needs the backends and
+what requirements.txt pins.
 """
 
 import argparse
+import functools
 import importlib
 import json
 import os
 import pathlib
 import re
+import shutil
 import subprocess
 import sys
 
@@ -204,12 +207,21 @@ def environment(keras, backend):
         "TF_CPP_MIN_LOG_LEVEL": "3",
     }
     if keras == FORK:
-        command.append(FINDER)
+        variables["PYTHONPATH"] = str(built())
     elif keras == stock():
         command += [FINDER, "--stock"]
     elif keras != KERAS_2:
         variables["PYTHONPATH"] = str(older_keras.unpacked(keras))
     return command, variables
+
+
+@functools.cache
+def built():
+    """A folder with the fork's wheel unpacked: what a user has installed."""
+    folder = pip_build.BUILD / "measured"
+    shutil.rmtree(folder, ignore_errors=True)
+    pip_build.unpack(pip_build.build(), folder)
+    return folder
 
 
 def stock():
@@ -280,9 +292,9 @@ def history(older, found):
     return markdown(["Keras", *head], rows)
 
 
-def put(text, name, content):
+def put(text, name, content, command=COMMAND):
     """Puts content between the marks of that name."""
-    begin, end = f"<!-- {name}: {COMMAND} -->", f"<!-- end of {name} -->"
+    begin, end = f"<!-- {name}: {command} -->", f"<!-- end of {name} -->"
     pattern = re.compile(f"{re.escape(begin)}\n.*?{re.escape(end)}", re.DOTALL)
     replaced, count = pattern.subn(
         lambda _: f"{begin}\n\n{content}\n\n{end}", text

@@ -10,15 +10,16 @@ import keras
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 
 
-def load():
-    file = ROOT / "examples" / "before_after.py"
-    spec = importlib.util.spec_from_file_location("before_after", file)
+def load(name):
+    """A script of `examples/`, which is no package."""
+    file = ROOT / "examples" / f"{name}.py"
+    spec = importlib.util.spec_from_file_location(name, file)
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     return module
 
 
-before_after = load()
+before_after = load("before_after")
 
 
 @pytest.fixture(autouse=True)
