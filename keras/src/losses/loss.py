@@ -10,7 +10,6 @@ straight to the mean.
 """
 
 import contextlib
-import functools
 import math
 import threading
 
@@ -175,13 +174,23 @@ class Loss(KerasSaveable):
         return "Loss"
 
 
-# The name of a dtype is looked up several times in every step.
-_dtype_name = functools.lru_cache(maxsize=None)(backend.standardize_dtype)
+class _DtypeNames(dict):
+    """The names of dtypes, which every step asks for several times.
+
+    No `lru_cache`: PyTorch's compiler warns the user of each one.
+    """
+
+    def __missing__(self, dtype):
+        name = self[dtype] = backend.standardize_dtype(dtype)
+        return name
+
+
+_dtype_names = _DtypeNames()
 
 
 def is_tensor_of(x, dtype):
     """Whether converting `x` to a tensor would do nothing."""
-    return backend.is_tensor(x) and _dtype_name(x.dtype) == dtype
+    return backend.is_tensor(x) and _dtype_names[x.dtype] == dtype
 
 
 def _is_nested(x):
@@ -348,7 +357,7 @@ def _mean(values, weights=None):
         # No such replica has a static shape, since it would need one of 0.
         return _mean_of_all(values)
     # In float16, a sum above 65504 would be infinite.
-    wide = backend.result_type(_dtype_name(values.dtype), "float32")
+    wide = backend.result_type(_dtype_names[values.dtype], "float32")
     if weights is None:
         divisor = ops.cast(_size(values), wide)
     else:
@@ -368,7 +377,7 @@ def _mean_of_all(values):
     """
     # Unless the axis is named, TensorFlow makes a tensor of all axes first.
     axis = 0 if len(values.shape) == 1 else None
-    if _dtype_name(values.dtype) in ("float32", "float64"):
+    if _dtype_names[values.dtype] in ("float32", "float64"):
         if backend.backend() == "torch":
             return values.mean()
         if backend.backend() == "tensorflow":
