@@ -398,9 +398,6 @@ EQUIVALENT = {
     "loss._numbers_as_array: not isinstance(x, (list, tuple)) -> (False)": (
         ONLY_FASTER
     ),
-    "loss: functools.lru_cache(maxsize=None) -> (functools.lru_cache())": (
-        ONLY_FASTER
-    ),
     "loss._size: all((isinstance(size, int) for size in shape)) -> (False)": (
         ONLY_FASTER
     ),

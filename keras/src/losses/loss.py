@@ -181,8 +181,8 @@ class _DtypeNames(dict):
     """
 
     def __missing__(self, dtype):
-        name = self[dtype] = backend.standardize_dtype(dtype)
-        return name
+        self[dtype] = backend.standardize_dtype(dtype)
+        return self[dtype]
 
 
 _dtype_names = _DtypeNames()
