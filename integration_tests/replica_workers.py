@@ -6,6 +6,7 @@ replica_workers.py WORKER [RANK PORT ...]
 Each worker prints what it found as one line of JSON, the last one.
 """
 
+import gc
 import json
 import os
 import sys
@@ -222,6 +223,9 @@ def torch_ranks(rank, port):
         "even": on_rank(cases.rows(cases.data(samples), half)),
         "uneven": on_rank(cases.rank_rows(UNEVEN_RANKS)[rank]),
     }
+    # Without, a process aborts now and then as it ends: `DistributedDataParallel`
+    # is in a cycle, and holds the group's threads until there is no Python.
+    gc.collect()
     torch.distributed.destroy_process_group()
     return found
 
