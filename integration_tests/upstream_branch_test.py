@@ -34,7 +34,7 @@ UPSTREAM_IMPORTS = {
 }
 # Of the commits that are about one backend, by number; the others run on the
 # one that is imported fastest.
-BACKENDS = {2: "tensorflow", 3: "tensorflow"}
+BACKENDS = {4: "tensorflow", 5: "tensorflow"}
 # Plugins of pytest. After TensorFlow, torch would find libraries that are not
 # its own. Of many tests, a few: all of them run for the fork already.
 TORCH_FIRST = """

@@ -21,6 +21,29 @@ from keras.src.utils import tracking
 
 
 class Trainer:
+    # adds: without a call that they belong to, the layers of a model each took
+    # theirs for the outermost, which starts by forgetting losses: what a layer
+    # that is used twice had added first, and what others had added where the
+    # `id` of an earlier step's loss was given to one of this step.
+    def stateless_call(self, *args, **kwargs):
+        """See `Layer.stateless_call`; for the layers of the model, it is a call
+        of the model.
+
+        As in other calls, `training` holds for all layers that aren't given
+        one, and `add_loss` and activity regularizers add up over all uses of a
+        layer.
+        """
+        context = self._get_call_context()
+        if context.entry_layer is not self:
+            return super().stateless_call(*args, **kwargs)
+        for name in self._call_context_args:
+            if kwargs.get(name) is not None:
+                context.set_value(name, kwargs[name])
+        try:
+            return super().stateless_call(*args, **kwargs)
+        finally:
+            self._maybe_reset_call_context()
+
     # replaces 98ee80c63ae7, dbf84c5a4b50, ecccfe479e8d: losses and metrics of
     # an earlier `compile` stayed in use, and the total was summed up in
     # `floatx`. Before 3.15, nothing reads `_compiled_trainable_state`.
@@ -202,26 +225,3 @@ class Trainer:
         if self._compute_loss_has_training_arg:
             arguments["training"] = training
         return self.compute_loss(x, y, y_pred, sample_weight, **arguments)
-
-    # adds: without a call that they belong to, the layers of a model each took
-    # theirs for the outermost, which starts by forgetting losses: what a layer
-    # that is used twice had added first, and what others had added where the
-    # `id` of an earlier step's loss was given to one of this step.
-    def stateless_call(self, *args, **kwargs):
-        """See `Layer.stateless_call`; for the layers of the model, it is a call
-        of the model.
-
-        As in other calls, `training` holds for all layers that aren't given
-        one, and `add_loss` and activity regularizers add up over all uses of a
-        layer.
-        """
-        context = self._get_call_context()
-        if context.entry_layer is not self:
-            return super().stateless_call(*args, **kwargs)
-        for name in self._call_context_args:
-            if kwargs.get(name) is not None:
-                context.set_value(name, kwargs[name])
-        try:
-            return super().stateless_call(*args, **kwargs)
-        finally:
-            self._maybe_reset_call_context()
