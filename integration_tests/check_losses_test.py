@@ -3,6 +3,7 @@
 It must not complain of a model whose logs add up, and must name what is wrong
 with all others. Which Keras has which defect was found without the tool: see
 `compile_utils_test.py`, and the tables that `examples/before_after.py` makes.
+On the grid of `parity_grid`, NumPy says of each model whether its logs add up.
 """
 
 import json
@@ -17,6 +18,7 @@ import pytest
 import keras
 from integration_tests import check_losses_cases as cases
 from integration_tests import older_keras
+from integration_tests import parity_grid
 
 BACKEND = keras.backend.backend()
 BATCHES = "each batch counts the same, so a short one counts too much"
@@ -77,6 +79,27 @@ BALANCED_ON_3_6 = (
 )
 
 
+def taken_by_stock(config):
+    """Leaves out forms of arguments that stock Keras mostly refuses."""
+    return (
+        parity_grid.is_valid(config)
+        and config.loss_form in ("structure", "names", "list", "one")
+        and config.loss_weights in ("none", "structure", "names", "list")
+        and config.labels == "structure"
+        and config.label_rank == "full"
+        and config.sample_weight in ("none", "all", "structure", "column")
+        and config.metrics in ("none", "structure")
+    )
+
+
+def pytest_generate_tests(metafunc):
+    if "config" in metafunc.fixturenames:
+        stock = metafunc.config.getoption("--stock")
+        valid = taken_by_stock if stock else parity_grid.is_valid
+        configs = parity_grid.covering(valid)
+        metafunc.parametrize("config", configs, ids=range(len(configs)))
+
+
 @pytest.fixture
 def stock(request):
     return request.config.getoption("--stock")
@@ -103,6 +126,49 @@ def test_never_cries_wolf(case, stock):
     assert checked.findings == []
     assert checked.balanced
     assert "The losses balance." in str(checked)
+
+
+def is_right(logs, expected):
+    """Whether logged losses are those that NumPy gives; names may be others."""
+    found = sorted(v for name, v in logs.items() if name.endswith("loss"))
+    right = sorted(v for name, v in expected.items() if name.endswith("loss"))
+    return found == pytest.approx(right, rel=1e-5, abs=1e-6)
+
+
+def test_agrees_with_numpy_on_the_grid(config, stock):
+    x, y, sample_weight = parity_grid.data(config)
+    # Only TensorFlow's compiled step gets short batches wrong.
+    model = parity_grid.model(
+        keras, config, run_eagerly=not (stock and BACKEND == "tensorflow")
+    )
+    try:
+        logs = model.evaluate(
+            x,
+            y,
+            sample_weight=sample_weight,
+            batch_size=config.batch_size,
+            verbose=0,
+            return_dict=True,
+        )
+    except Exception as error:
+        if not stock:
+            raise
+        pytest.skip(f"stock Keras refuses it: {type(error).__name__}")
+    checked = cases.check_losses(
+        model,
+        x,
+        y,
+        sample_weight,
+        loss_weights=parity_grid.compile_arguments(keras, config)[
+            "loss_weights"
+        ],
+        batch_size=config.batch_size,
+        cut_last_batch=False,
+    )
+    expected = parity_grid.expected(config)["evaluate"]
+    assert checked.balanced == is_right(logs, expected)
+    # That the fork is right everywhere is tested in `keras2_parity_test.py`.
+    assert checked.balanced or stock, checked.findings
 
 
 @pytest.mark.parametrize("case", cases.DEFECTS, ids=lambda c: c.__name__)

@@ -223,8 +223,8 @@ def torch_ranks(rank, port):
         "even": on_rank(cases.rows(cases.data(samples), half)),
         "uneven": on_rank(cases.rank_rows(UNEVEN_RANKS)[rank]),
     }
-    # Without, a process aborts now and then as it ends: `DistributedDataParallel`
-    # is in a cycle, and holds the group's threads until there is no Python.
+    # Without, a process aborts now and then as it ends: what is parallel is in
+    # a cycle, and holds the group's threads until there is no Python any more.
     gc.collect()
     torch.distributed.destroy_process_group()
     return found

@@ -234,6 +234,11 @@ class Outputs:
             self.order_is_known = True
             names = [None] * len(found)
         self.names = names
+        self.names_in_logs = list(names)
+        self.longer_names = [
+            "/".join(map(str, (*path[:-1], name)))
+            for path, name in zip(self.paths, names)
+        ]
         inputs = [x for _, x in _flatten(getattr(model, "inputs", None))]
         self.takes_one_size = any(
             x is not None and x.shape[0] is not None for x in inputs
@@ -272,9 +277,22 @@ class Outputs:
 
     def _same_structure(self, name, value):
         leaves = dict(_flatten(value))
-        if set(leaves) != set(self.paths):
+        if set(leaves) == set(self.paths):
+            return [leaves[path] for path in self.paths]
+        is_flat = all(len(path) == 1 for path in leaves)
+        if isinstance(value, dict) or not is_flat or len(value) != len(self):
             raise self._unknown(name)
-        return [leaves[path] for path in self.paths]
+        return list(value)
+
+    def use_names_of(self, logs):
+        """Takes the name of each output from what is logged.
+
+        Some Keras calls an output of a nested list by its place and name.
+        """
+        pairs = zip(self.names, self.longer_names)
+        for index, (name, longer) in enumerate(pairs):
+            if f"{name}_loss" not in logs and f"{longer}_loss" in logs:
+                self.names_in_logs[index] = longer
 
     def _unknown(self, name):
         return ValueError(
@@ -347,6 +365,8 @@ def _aligned(sample_weight, loss, y_true, y_pred):
     """Weights of samples, for a loss that has an entry for each timestep."""
     if sample_weight is None or sample_weight.ndim != 1 or y_pred.ndim < 3:
         return sample_weight
+    if y_true.ndim == y_pred.ndim - 1 and y_pred.shape[-1] == 1:
+        y_true = y_true[..., None]
     y_true = keras.ops.convert_to_tensor(y_true, y_pred.dtype)
     values = loss.call(y_true, y_pred)
     return sample_weight.reshape(-1, *[1] * (len(values.shape) - 1))
@@ -398,6 +418,8 @@ class _Check:
                 "Evaluating the same batch twice gives two results: the model "
                 "draws random numbers, or has a state. That can't be checked."
             )
+        self.outputs.use_names_of(once)
+        self.entries = self.entries_of(Reading())
         alone = [self.evaluate([batch]) for batch in self.batches]
         self.logged_alone = {
             key: np.array([logs[key] for logs in alone]) for key in alone[0]
@@ -459,6 +481,7 @@ class _Check:
             )
         keys = ["loss", *(entry.key for entry in self.entries)]
         keys += [f"{name}_loss" for name in self.outputs.names]
+        keys += [f"{name}_loss" for name in self.outputs.longer_names]
         return {key: float(logs[key]) for key in keys if key in logs}
 
     def generate(self, batches):
@@ -479,7 +502,7 @@ class _Check:
         several_are_one = isinstance(loss, (list, tuple)) and len(outputs) > 1
         entries = []
         for index, (own, weight) in enumerate(zip(losses, weights)):
-            name = outputs.names[index]
+            name = outputs.names_in_logs[index]
             if not isinstance(own, (list, tuple)):
                 own = [own]
             several = len(own) > 1
@@ -690,7 +713,7 @@ class _Check:
     def find_shared_names(self, logged):
         for index in range(len(self.outputs)):
             own = [entry for entry in self.entries if entry.output == index]
-            name = self.outputs.names[index]
+            name = self.outputs.names_in_logs[index]
             if len(own) < 2 or name is None or f"{name}_loss" not in logged:
                 continue
             others = [
