@@ -46,8 +46,8 @@ ABOUT = f"""# What passes on which base release
 Written by `python integration_tests/other_bases.py`; do not edit. The releases
 are those of `{pip_build.LOCKED_BASE.name}` and `{pip_build.OTHER_BASES.name}`.
 All use the backends of `requirements.txt`, which are newer than most of them.
-A row that is not here was not measured. The wheels of Keras 3.13.2 and 3.14.1
-hold no tests of upstream's.
+A row that is not here was not measured: those of the base of the fork are in
+README.md. The wheels of Keras 3.13.2 and 3.14.1 hold no tests of upstream's.
 
 Before Keras 3.15, `train_on_batch` and `test_on_batch` average over all batches
 since `reset_metrics`. The fork leaves that as it is, so that a test of ours
