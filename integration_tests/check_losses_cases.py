@@ -405,6 +405,19 @@ def same_names():
     )
 
 
+def nested_outputs():
+    inputs = keras.Input((3,))
+    z, a, m = (head(name)(inputs) for name in "zam")
+    y = labels("z", "a", "m")
+    return check(
+        keras.Model(inputs, {"b": {"z": z}, "c": {"a": a, "m": m}}),
+        x(),
+        {"b": {"z": y[0]}, "c": {"a": y[1], "m": y[2]}},
+        loss="mse",
+        cut_last_batch=False,
+    )
+
+
 def variable_weight():
     weights = [keras.Variable(1.0), 1.0]
     return lists(loss_weights=weights, cut_last_batch=False)
@@ -430,6 +443,7 @@ DEFECTS = (
     swapped_labels,
     misaligned_sample_weights,
     same_names,
+    nested_outputs,
     variable_weight,
     bfloat16,
 )

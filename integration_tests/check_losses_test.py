@@ -44,6 +44,7 @@ STOCK = {
         EVERYWHERE,
         ["`mse_loss` holds the loss of 'output 1'", "is hidden by another"],
     ),
+    "nested_outputs": ((), []),
     "variable_weight": (("jax",), ["weight of 'z' is a Variable"]),
     "bfloat16": (EVERYWHERE, ["sums are kept in bfloat16, and stop growing"]),
 }
@@ -62,6 +63,9 @@ KERAS_3_6 = {
     "swapped_losses": [f"`loss`: {SORTED}"],
     "swapped_labels": [f"`y`: {SORTED}"],
     "misaligned_sample_weights": ["weigh timesteps, not samples"],
+    "nested_outputs": [
+        "losses of 'b/z' and 'c/a' and 'c/m' share the name `mse_loss`"
+    ],
 }
 # Without the cases that differ in nothing that 3.6.0 does otherwise.
 BALANCED_ON_3_6 = (

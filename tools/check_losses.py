@@ -350,6 +350,11 @@ def _loss_name(identifier):
     return getattr(identifier, "name", getattr(identifier, "__name__", "loss"))
 
 
+def _unnamed_key(entry):
+    """What the entry is logged as by a Keras that gives outputs no names."""
+    return f"{_loss_name(entry.losses[0])}_loss"
+
+
 def _value(number):
     """A scalar tensor of any backend and dtype as a float."""
     wide = keras.ops.cast(number, "float32")
@@ -480,6 +485,7 @@ class _Check:
                 "compiled with `steps_per_execution`, leave that out here."
             )
         keys = ["loss", *(entry.key for entry in self.entries)]
+        keys += [_unnamed_key(entry) for entry in self.entries]
         keys += [f"{name}_loss" for name in self.outputs.names]
         keys += [f"{name}_loss" for name in self.outputs.longer_names]
         return {key: float(logs[key]) for key in keys if key in logs}
@@ -728,6 +734,12 @@ class _Check:
                     f"The {len(own)} losses of {name!r} share the name "
                     f"`{name}_loss`: one hides the other."
                 )
+        for key, sharing in self.sharing(logged).items():
+            names = [self.outputs.display(entry.output) for entry in sharing]
+            self.findings.append(
+                f"The losses of {' and '.join(names)} share the name "
+                f"`{key}`: one hides the others."
+            )
         if len(self.outputs) > 1 and self.outputs.names[0] is None:
             for entry in self.entries:
                 if entry.key in logged or not logged.keys() & {
@@ -739,6 +751,15 @@ class _Check:
                     f"the logs: that of {self.outputs.display(entry.output)} "
                     "is hidden by another."
                 )
+
+    def sharing(self, logged):
+        """Entries that lack their own names in the logs, by what they share."""
+        own, found = {entry.key for entry in self.entries}, {}
+        for entry in self.entries:
+            key = _unnamed_key(entry)
+            if entry.key not in logged and key in logged and key not in own:
+                found.setdefault(key, []).append(entry)
+        return {key: entries for key, entries in found.items() if entries[1:]}
 
     def find_averaging_defects(self, together):
         """What is wrong only when several batches are put together."""
