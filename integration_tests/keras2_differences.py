@@ -168,7 +168,7 @@ DIFFERENCES = {
         lambda c: (
             c.losses == "functions"
             and c.shape == "steps"
-            and c.sample_weight == "all"
+            and c.sample_weight not in ("none", "column", "steps")
         ),
         PLAIN._replace(
             container="single",
@@ -192,14 +192,6 @@ DIFFERENCES = {
         lambda c: c.container == "ordered_dict",
         PLAIN._replace(container="ordered_dict"),
         is_order=True,
-    ),
-    "weighted_scalar_loss": Difference(
-        "A loss function that returns one number leaves nothing to weigh "
-        "sample by sample. Keras 2 multiplies it by the mean of the weights, "
-        "whatever sample has which. We refuse.",
-        lambda c: False,
-        PLAIN._replace(losses="functions", sample_weight="all"),
-        refused="sample_weight",
     ),
     "one_array_of_weights_of_timesteps": Difference(
         "Keras 2 takes one array (N, T) of sample weights for several outputs. "

@@ -141,10 +141,6 @@ def is_valid(config):
         or config.reduction == "sum"
         and config.label_rank == "squeezed"
         and config.shape == "steps"
-        # A number has nothing that could be weighed sample by sample.
-        or config.losses == "functions"
-        and config.container != "single"
-        and config.sample_weight != "none"
     )
 
 

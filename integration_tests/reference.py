@@ -80,8 +80,13 @@ def spread(factor, values):
 def raw_loss(entry, outputs):
     output = outputs[entry.output]
     values = unreduced(entry.values, output)
+    if values.ndim == 0:
+        # One number stands for each entry that weights or mask have.
+        factors = [np.ndim(x) for x in (output.sample_weight, output.mask)]
+        shape = output.label.shape[: max(factors)]
+        values = np.broadcast_to(values, shape)
     weights = spread(output.sample_weight, values)
-    kept = spread(output.mask if values.ndim else None, values)
+    kept = spread(output.mask, values)
     if entry.reduction == "sum":
         return np.sum(weights * kept * values)
     by_weight = entry.reduction == "mean_with_sample_weight"

@@ -311,24 +311,8 @@ class Outputs:
         return repr(self.names[index] or f"output {index}")
 
 
-class _Function(keras.losses.Loss):
-    """A loss function with the reduction that `compile` gives it."""
-
-    def __init__(self, function):
-        super().__init__(name=getattr(function, "__name__", "loss"))
-        self.function = function
-
-    def call(self, y_true, y_pred):
-        # Labels and predictions of ranks that differ by one axis of size 1.
-        ranks = len(y_true.shape), len(y_pred.shape)
-        if ranks[0] == ranks[1] + 1 and y_true.shape[-1] == 1:
-            y_true = keras.ops.squeeze(y_true, -1)
-        if ranks[1] == ranks[0] + 1 and y_pred.shape[-1] == 1:
-            if ranks[0] == 1:
-                y_true = keras.ops.expand_dims(y_true, -1)
-            else:
-                y_pred = keras.ops.squeeze(y_pred, -1)
-        return self.function(y_true, y_pred)
+# What `compile` makes a loss of a function with.
+_Function = keras.losses.MeanSquaredError.__base__
 
 
 def _loss_object(identifier, y_true, y_pred):
@@ -341,7 +325,9 @@ def _loss_object(identifier, y_true, y_pred):
         else:
             identifier = "categorical_crossentropy"
     loss = keras.losses.get(identifier)
-    return loss if isinstance(loss, keras.losses.Loss) else _Function(loss)
+    if isinstance(loss, keras.losses.Loss):
+        return loss
+    return _Function(loss, name=getattr(loss, "__name__", "loss"))
 
 
 def _loss_name(identifier):
@@ -368,13 +354,16 @@ def _predict(model, batch):
 
 def _aligned(sample_weight, loss, y_true, y_pred):
     """Weights of samples, for a loss that has an entry for each timestep."""
-    if sample_weight is None or sample_weight.ndim != 1 or y_pred.ndim < 3:
+    is_of_samples = sample_weight is not None and sample_weight[:1].size == 1
+    if not is_of_samples or y_pred.ndim < 3:
         return sample_weight
     if y_true.ndim == y_pred.ndim - 1 and y_pred.shape[-1] == 1:
         y_true = y_true[..., None]
     y_true = keras.ops.convert_to_tensor(y_true, y_pred.dtype)
-    values = loss.call(y_true, y_pred)
-    return sample_weight.reshape(-1, *[1] * (len(values.shape) - 1))
+    shape = tuple(loss.call(y_true, y_pred).shape)
+    column = sample_weight.reshape(-1, *[1] * (len(shape) - 1))
+    # Keras divides by the sum of what it is given.
+    return np.broadcast_to(column, shape) if shape else sample_weight
 
 
 @dataclasses.dataclass(frozen=True)

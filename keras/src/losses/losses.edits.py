@@ -1,15 +1,18 @@
 """Edits to `losses.py` of Keras 3.15.1; no whole module, see `edits.py`.
 
 Losses are saved with all that they were made with. Upstream has done the same
-since (keras #23286). Labels get the rank of the predictions in `Loss`, once.
+since (keras #23286).
 """
 
 from keras.src.losses.loss import Loss
+from keras.src.losses.weighting import same_ranks
 
 
 class LossFunctionWrapper:
-    # replaces d2d39cff9344: `Loss` gives labels the predictions' rank now.
+    # replaces d2d39cff9344: an eager call spent more time on walks over what
+    # is no structure than on the loss, and some structures had to be the same.
     def call(self, y_true, y_pred):
+        y_true, y_pred = same_ranks(y_true, y_pred)
         return self.fn(y_true, y_pred, **self._fn_kwargs)
 
 

@@ -25,6 +25,9 @@ from keras.src import losses as losses_module
 from keras.src import metrics as metrics_module
 from keras.src import ops
 from keras.src.losses import loss as loss_module
+from keras.src.losses import ownership
+from keras.src.losses import replicas
+from keras.src.losses import weighting
 from keras.src.trainers.output_matcher import Argument
 from keras.src.trainers.output_matcher import OutputMatcher
 from keras.src.trainers.output_matcher import below
@@ -57,15 +60,8 @@ class MetricsList(metrics_module.Metric):
         self.output_name = output_name
 
     def update_state(self, y_true, y_pred, sample_weight=None):
-        mask = backend.get_keras_mask(y_pred)
-        has_timesteps = loss_module.has_timesteps
-        if has_timesteps(sample_weight) or has_timesteps(mask):
-            y_true = loss_module.with_axis_of(y_pred, y_true)
         for metric in self.metrics:
-            weight = sample_weight
-            if not _reads_mask(metric):
-                weight = _weight_for_each_entry(sample_weight, y_pred)
-            metric.update_state(y_true, y_pred, sample_weight=weight)
+            _update(metric, y_true, y_pred, sample_weight)
 
     def reset_state(self):
         for metric in self.metrics:
@@ -82,36 +78,47 @@ class MetricsList(metrics_module.Metric):
         raise NotImplementedError
 
 
-def _reads_mask(metric):
-    """Whether a metric looks for the mask of `y_pred` by itself.
+def _update(metric, y_true, y_pred, sample_weight):
+    """Updates a metric; one of Keras' own with weights that fit its values.
 
-    These also average over the axes that sample weights don't have.
+    Args:
+        metric: A `Metric`. One of a user's gets what the base release gives.
+        y_true: Labels.
+        y_pred: Predictions. A mask that they carry becomes part of the weights
+            of Keras' own metrics.
+        sample_weight: Sample weights, or `None`.
     """
-    return isinstance(metric, metrics_module.MeanMetricWrapper)
+    found = ownership.worker(metric)
+    if not ownership.is_keras_own(found):
+        if found is not metric:
+            loss_module.warn_of_ranks(found, y_true, y_pred)
+    else:
+        weight = weighting.apply_mask(
+            sample_weight, backend.get_keras_mask(y_pred), metric.dtype, "sum"
+        )
+        if not isinstance(metric, metrics_module.MeanMetricWrapper):
+            if weight is not None:
+                sample_weight = _align_weight(metric, weight, y_true, y_pred)
+        elif ownership.is_entrywise(found):
+            axes = weighting.axes_told_apart(weight)
+            sample_weight = weight
+            y_true, y_pred = weighting.squeeze_or_expand_to_same_rank(
+                *weighting.keep_apart(y_true, y_pred, axes)
+            )
+    metric.update_state(y_true, y_pred, sample_weight=sample_weight)
 
 
-def _weight_for_each_entry(sample_weight, y_pred):
-    """Sample weights with the mask of `y_pred` in them.
-
-    Where predictions have more axes than samples and classes, the result has
-    an entry for each entry of these axes; most metrics broadcast nothing.
-    """
-    mask = backend.get_keras_mask(y_pred)
-    rank = len(y_pred.shape)
-    weights = [] if mask is None else [ops.cast(mask, backend.floatx())]
-    if sample_weight is not None:
-        weight = ops.convert_to_tensor(sample_weight, backend.floatx())
-        if mask is None and (rank < 3 or len(weight.shape) in (0, rank)):
-            return sample_weight
-        weights.append(weight)
-    if not weights:
-        return None
-    result = ops.ones((*ops.shape(y_pred)[:-1], 1), backend.floatx())
-    for weight in weights:
-        missing = [1] * (rank - len(weight.shape))
-        weight = ops.reshape(weight, (*ops.shape(weight), *missing))
-        result = result * weight
-    return result
+def _align_weight(metric, weight, y_true, y_pred):
+    """Weights with the axes that a metric of Keras' own takes them to have."""
+    shape = y_pred.shape[: min(len(y_true.shape), len(y_pred.shape))]
+    if isinstance(metric, metrics_module.FBetaScore):
+        shape = shape[:1]
+    if not isinstance(metric, metrics_module.IoU):
+        return weighting.align(weight, shape, "sample_weight")
+    # It counts a flat list of weights against a flat list of labels.
+    labels = y_pred if metric.sparse_y_pred else ops.argmax(y_pred, metric.axis)
+    weight = weighting.align(weight, labels.shape, "sample_weight")
+    return ops.broadcast_to(weight, ops.shape(labels))
 
 
 def is_binary_or_sparse_categorical(y_true, y_pred):
@@ -187,9 +194,24 @@ def get_metric(identifier, y_true, y_pred):
         metric = _by_shape(choices, y_true, y_pred)()
     is_string = isinstance(identifier, str)
     name = identifier if is_string else get_object_name(metric)
-    if not isinstance(metric, metrics_module.Metric):
+    if isinstance(metric, losses_module.Loss):
+        metric = _metric_of_loss(metric)
+    elif not isinstance(metric, metrics_module.Metric):
         metric = metrics_module.MeanMetricWrapper(metric)
     metric.name = name
+    return metric
+
+
+def _metric_of_loss(loss):
+    """The metric that averages a loss over samples, not over batches."""
+    values = loss
+    if (
+        loss.reduction != "sum"
+        and type(loss).__call__ is losses_module.Loss.__call__
+    ):
+        values = loss._sample_values
+    metric = metrics_module.MeanMetricWrapper(values)
+    metric._direction = "down"
     return metric
 
 
@@ -570,7 +592,7 @@ class RawLossSums(metrics_module.Metric):
             batch_size: The number of samples in the batch, a scalar.
         """
         terms = raw_losses
-        if not loss_module.is_tensor_of(terms[0], self.dtype):
+        if not weighting.is_tensor_of(terms[0], self.dtype):
             terms = [ops.cast(raw, self.dtype) for raw in raw_losses]
         for index in self._place:
             weight = ops.cast(weights[index], self.dtype)
@@ -725,7 +747,7 @@ def _jax_sums():
 
 def _as_dtype(x, dtype):
     """A tensor as one of `dtype`; `ops.cast` looks at it again if it is one."""
-    return x if loss_module.is_tensor_of(x, dtype) else ops.cast(x, dtype)
+    return x if weighting.is_tensor_of(x, dtype) else ops.cast(x, dtype)
 
 
 class WeightedLoss(NamedTuple):
@@ -1353,7 +1375,7 @@ class CompileLoss(losses_module.Loss):
         if self._handed_weights:
             weights = [self._handed_weights.get(id(w), w) for w in weights]
         if self._sums is not None:
-            recorded = loss_module.unscale_losses(raw_losses)
+            recorded = replicas.unscale_losses(raw_losses)
             self._sums.update_state(recorded, weights, batch_size)
         return _sum(list(map(_weigh, raw_losses, weights)))
 

@@ -1,0 +1,125 @@
+"""Tells whose own a loss, a metric or a function is: Keras' or a user's.
+
+Not part of upstream Keras 3.15.1. What users write themselves is handed what
+the base release hands it; what is corrected about labels, weights and masks is
+for Keras' own alone. This module is the only place that decides which is which.
+"""
+
+import functools
+import types
+import warnings
+import weakref
+
+# Where Keras' own losses and metrics are defined.
+_MODULES = ("keras.src.losses.", "keras.src.metrics.")
+# The methods that do nothing but hand on to a function, and where that is.
+_WRAPPERS = {
+    "LossFunctionWrapper.call": "fn",
+    "MeanMetricWrapper.update_state": "_fn",
+}
+# Keras' own functions that make a value of each entry of labels and predictions
+# and return the mean over the last axis. In all others but the accuracies, the
+# last axis holds the classes, or the parts of a vector.
+_ENTRYWISE = {
+    "binary_crossentropy",
+    "binary_focal_crossentropy",
+    "hinge",
+    "huber",
+    "log_cosh",
+    "mean_absolute_error",
+    "mean_absolute_percentage_error",
+    "mean_squared_error",
+    "mean_squared_logarithmic_error",
+    "poisson",
+    "squared_hinge",
+}
+_warned = weakref.WeakKeyDictionary()
+
+
+def worker(obj):
+    """What gets labels and predictions in the end.
+
+    Args:
+        obj: A loss, a metric, or a function used as one.
+
+    Returns:
+        A function; the object itself where it can't be told.
+    """
+    while True:
+        if isinstance(obj, functools.partial):
+            obj = obj.func
+            continue
+        if isinstance(obj, types.MethodType):
+            obj = obj.__self__
+            continue
+        if isinstance(obj, types.FunctionType):
+            return obj
+        method = _method(obj)
+        if not _is_defined_by_keras(method):
+            return obj
+        attribute = _WRAPPERS.get(method.__qualname__)
+        if attribute is None:
+            return method
+        obj = getattr(obj, attribute)
+
+
+def _method(obj):
+    """The method of a loss or a metric that is handed labels, or `None`."""
+    kind = type(obj)
+    name = "update_state" if hasattr(kind, "update_state") else "call"
+    if name in getattr(obj, "__dict__", ()):
+        # Whoever puts a function there has written it.
+        return None
+    if name == "call" and not _is_defined_by_keras(
+        getattr(kind, "__call__", None)
+    ):
+        return None
+    return getattr(kind, name, None)
+
+
+def _is_defined_by_keras(function):
+    # Not `__module__`, which `functools.wraps` copies.
+    module = getattr(function, "__globals__", {}).get("__name__", "")
+    # Tests, which lie beside the modules, write what users would.
+    return module.startswith(_MODULES) and not module.endswith("_test")
+
+
+def is_keras_own(obj):
+    """Whether a loss, a metric, or a function used as one, is Keras' own.
+
+    That is so where labels and predictions get to a function that
+    `keras.losses` or `keras.metrics` defines, with nothing of the user's in
+    between. A subclass that overrides none of `__call__`, `call` and
+    `update_state` counts as Keras' own. What can't be told is the user's.
+
+    Args:
+        obj: A loss, a metric, a function used as one, or the `worker` of one.
+
+    Returns:
+        A bool.
+    """
+    return _is_defined_by_keras(worker(obj))
+
+
+def is_entrywise(function):
+    """Whether a function of Keras' own averages entries over the last axis."""
+    return function.__name__ in _ENTRYWISE
+
+
+def warn_once(found, what, text):
+    """Warns of what is probably wrong in a class or function of a user's.
+
+    Args:
+        found: The `worker` of a loss or metric.
+        what: A word for the kind of warning. A class or function is warned of
+            each kind once.
+        text: What follows its name.
+    """
+    owner = found
+    if hasattr(type(found), "update_state") or hasattr(type(found), "call"):
+        owner = type(found)
+    given = _warned.setdefault(owner, set())
+    if what not in given:
+        given.add(what)
+        name = getattr(owner, "__name__", repr(owner))
+        warnings.warn(f"`{name}`{text}", UserWarning, stacklevel=2)
