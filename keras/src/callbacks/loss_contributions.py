@@ -1,12 +1,14 @@
 """A callback that logs what each output adds to the total loss."""
 
+import contextlib
+
 from keras.src.api_export import keras_export
 from keras.src.callbacks.callback import Callback
 
 
 @keras_export("keras.callbacks.LossContributions")
 class LossContributions(Callback):
-    """Adds loss weights and contributions to the logs of each epoch.
+    """Adds loss weights and contributions to the logs.
 
     For each logged `<output>_loss`, the raw loss, it adds
 
@@ -19,9 +21,10 @@ class LossContributions(Callback):
     weights move during an epoch, too: the weight of each step is multiplied
     by the raw loss of that step.
 
-    Put it before callbacks that are to see its values, such as `CSVLogger`
-    and `TensorBoard`. A model that logs no loss but `loss` has one
-    contribution only, and nothing is added for it.
+    They are recorded while the callback is there, by steps that are compiled
+    anew for it. A model that logs no loss but `loss` has one contribution only,
+    and nothing is added for it. A metric that is called `contribution` or
+    `weight` keeps its name, and what is added gets another one.
 
     Example:
 
@@ -48,37 +51,33 @@ class LossContributions(Callback):
 
     def __init__(self):
         super().__init__()
-        self._is_in_epoch = False
-        self._training = None
-        self._validation = {}
+        self._is_training = False
 
-    def on_epoch_begin(self, epoch, logs=None):
-        self._is_in_epoch = True
-        self._training = None
-        self._validation = {}
+    def set_model(self, model):
+        super().set_model(model)
+        self._log_contributions(True)
 
-    def on_test_begin(self, logs=None):
-        # The evaluation is about to reset what the epoch has recorded.
-        if self._is_in_epoch and self._training is None:
-            self._training = self._contributions()
+    def on_train_begin(self, logs=None):
+        self._is_training = True
+
+    def on_train_end(self, logs=None):
+        self._is_training = False
+        self._log_contributions(False)
 
     def on_test_end(self, logs=None):
-        if self._is_in_epoch:
-            self._validation = {
-                f"val_{name}": value
-                for name, value in self._contributions().items()
-            }
-        elif logs is not None:
-            logs.update(self._contributions())
+        if not self._is_training:
+            self._log_contributions(False)
 
-    def on_epoch_end(self, epoch, logs=None):
-        if self._training is None:
-            self._training = self._contributions()
-        if logs is not None:
-            logs.update(self._training)
-            logs.update(self._validation)
-        self._is_in_epoch = False
+    def on_predict_end(self, logs=None):
+        self._log_contributions(False)
 
-    def _contributions(self):
-        compile_loss = self.model._compile_loss
-        return {} if compile_loss is None else compile_loss.contributions()
+    def _log_contributions(self, is_on):
+        compile_loss = getattr(self.model, "_compile_loss", None)
+        if compile_loss is None:
+            return
+        strategy = getattr(self.model, "distribute_strategy", None)
+        with contextlib.nullcontext() if strategy is None else strategy.scope():
+            compile_loss.log_contributions(is_on)
+        # Steps that were compiled before record what they did then.
+        self.model.train_function = None
+        self.model.test_function = None

@@ -69,9 +69,6 @@ class MonitorCallback(Callback):
         name = self.monitor.removeprefix("val_")
         if name == "loss":
             return "down"
-        if name.endswith("_contribution"):
-            # Of `LossContributions`, which adds it beside the raw loss.
-            name = name.removesuffix("_contribution") + "_loss"
         named = _named_metrics(getattr(self.model, "metrics", ()))
         # An output called `val` logs `val_..._loss` in training, too.
         metric = named.get(name) or named.get(self.monitor)
@@ -89,8 +86,6 @@ def _named_metrics(metrics):
     for metric in metrics:
         if isinstance(metric, compile_utils.CompileMetrics):
             named.update(metric.named_metrics)
-        elif isinstance(metric, compile_utils.MetricsList):
-            named.update({m.name: m for m in metric.metrics})
         else:
             named[metric.name] = metric
     return named

@@ -17,6 +17,7 @@ from keras.src import dtype_policies
 from keras.src import ops
 from keras.src import tree
 from keras.src.api_export import keras_export
+from keras.src.losses import native
 from keras.src.losses import ownership
 from keras.src.losses import replicas
 from keras.src.losses import weighting
@@ -300,7 +301,9 @@ def _mean(values, weights=None):
     A replica may get no sample of a batch.
     """
     if weights is None and all(tuple(values.shape)):
-        return _mean_of_all(values)
+        if weighting.dtype_names[values.dtype] in ("float32", "float64"):
+            return native.mean_of_all(values)
+        return ops.mean(values)
     # In float16, a sum above 65504 would be infinite.
     wide = backend.result_type(weighting.dtype_names[values.dtype], "float32")
     if weights is None:
@@ -312,28 +315,6 @@ def _mean(values, weights=None):
     # PyTorch and Keras before 3.15.
     mean = ops.sum(ops.cast(values, wide)) * ops.divide_no_nan(1.0, divisor)
     return ops.cast(mean, values.dtype)
-
-
-def _mean_of_all(values):
-    """The mean of all entries.
-
-    `ops.mean` works out anew, in each call, in which type to compute. For the
-    types that stay as they are, that takes longer than the mean itself.
-    """
-    # Unless the axis is named, TensorFlow makes a tensor of all axes first.
-    axis = 0 if len(values.shape) == 1 else None
-    if weighting.dtype_names[values.dtype] in ("float32", "float64"):
-        if backend.backend() == "torch":
-            return values.mean()
-        if backend.backend() == "tensorflow":
-            import tensorflow as tf
-
-            return tf.reduce_mean(values, axis)
-        if backend.backend() == "jax":
-            import jax
-
-            return jax.numpy.mean(values)
-    return ops.mean(values, axis=axis)
 
 
 def reduce_weighted_values(

@@ -12,11 +12,6 @@ import weakref
 
 # Where Keras' own losses and metrics are defined.
 _MODULES = ("keras.src.losses.", "keras.src.metrics.")
-# The methods that do nothing but hand on to a function, and where that is.
-_WRAPPERS = {
-    "LossFunctionWrapper.call": "fn",
-    "MeanMetricWrapper.update_state": "_fn",
-}
 # Keras' own functions that make a value of each entry of labels and predictions
 # and return the mean over the last axis. In all others but the accuracies, the
 # last axis holds the classes, or the parts of a vector.
@@ -57,15 +52,20 @@ def worker(obj):
         method = _method(obj)
         if not _is_defined_by_keras(method):
             return obj
-        attribute = _WRAPPERS.get(method.__qualname__)
-        if attribute is None:
+        if isinstance(obj, type):
             return method
-        obj = getattr(obj, attribute)
+        # These two methods do nothing but hand on to a function.
+        if method.__qualname__ == "LossFunctionWrapper.call":
+            obj = obj.fn
+        elif method.__qualname__ == "MeanMetricWrapper.update_state":
+            obj = obj._fn
+        else:
+            return method
 
 
 def _method(obj):
     """The method of a loss or a metric that is handed labels, or `None`."""
-    kind = type(obj)
+    kind = obj if isinstance(obj, type) else type(obj)
     name = "update_state" if hasattr(kind, "update_state") else "call"
     if name in getattr(obj, "__dict__", ()):
         # Whoever puts a function there has written it.

@@ -11,6 +11,7 @@ import math
 from keras.src import backend
 from keras.src import ops
 from keras.src import tree
+from keras.src.losses import native
 from keras.src.losses import replicas
 
 
@@ -35,23 +36,7 @@ def is_tensor_of(x, dtype):
 
 def is_converted(x, dtype):
     """Whether `ops.convert_to_tensor` would return `x` as it is."""
-    return is_tensor_of(x, dtype) and _is_on_keras_device(x)
-
-
-def _is_on_keras_device(tensor):
-    """Whether a tensor is where Keras computes; only PyTorch's may not be.
-
-    A batch of a `DataLoader` is on the CPU, also if the model is on a GPU.
-    """
-    if backend.backend() != "torch":
-        return True
-    import torch
-
-    wanted, device = backend.torch.core.get_device(), tensor.device
-    return device.type == wanted and (
-        device.index is None
-        or (wanted == "cuda" and device.index == torch.cuda.current_device())
-    )
+    return is_tensor_of(x, dtype) and native.is_on_keras_device(x)
 
 
 def is_nested(x):

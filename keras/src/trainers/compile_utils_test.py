@@ -197,13 +197,14 @@ class RecordedLossTest(testing.TestCase):
         loss = CompileLoss(["mse", "mse"])
         zeros = np.zeros((3, 1), "float32")
         loss([zeros, zeros], [zeros, zeros])
-        (sums,) = loss.variables
-        before = ops.convert_to_numpy(sums.value)
+        state = loss.variables
+        before = [ops.convert_to_numpy(v.value) for v in state]
 
         def add(y):
-            with backend.StatelessScope([(sums, 0.0 * sums.value)]) as scope:
+            zeros = [(v, 0.0 * v.value) for v in state]
+            with backend.StatelessScope(zeros) as scope:
                 loss([0.0 * y, 0.0 * y], [y, 2.0 * y])
-            return scope.get_current_value(sums)
+            return [scope.get_current_value(v) for v in state]
 
         if backend.backend() == "tensorflow":
             import tensorflow as tf
@@ -211,10 +212,10 @@ class RecordedLossTest(testing.TestCase):
             add = tf.function(
                 add, input_signature=[tf.TensorSpec((None, 1), "float32")]
             )
-        # The sums of squares of 1, 1 and 2, of twice as much, and the number.
+        # The sums of squares of 1, 1 and 2, and of twice as much; the number.
         after = add(ops.convert_to_tensor([[1.0], [1.0], [2.0]]))
-        self.assertAllClose(after, [6.0, 24.0, 3.0], rtol=0, atol=0)
-        self.assertAllClose(sums, before, rtol=0, atol=0)
+        self.assertAllClose(after, [6.0, 3.0, 24.0, 3.0], rtol=0, atol=0)
+        self.assertAllClose(state, before, rtol=0, atol=0)
 
     @parameterized.named_parameters(
         named(container=CONTAINERS, route=ROUTES, method=["fit", "evaluate"])
@@ -641,14 +642,15 @@ class CompileLossTest(testing.TestCase):
         with self.assertRaisesRegex(ValueError, "mae_last.*batch_size', None"):
             compile_loss([y_true] * 2, [y_pred] * 2)
 
-    def test_state_is_shared_and_listed_once(self):
+    def test_state_is_each_metric_s_own(self):
         compile_loss = CompileLoss("mse")
         heads = 32
         y_true = [KerasTensor((None, 1)) for _ in range(heads)]
         compile_loss.build(y_true, y_true)
         self.assertLen(compile_loss.metrics, heads)
-        self.assertLen(compile_loss.variables, 1)
-        self.assertEqual(compile_loss.variables[0].dtype, "float32")
+        # A total and a count for each.
+        self.assertLen({id(v) for v in compile_loss.variables}, 2 * heads)
+        self.assertEqual({v.dtype for v in compile_loss.variables}, {"float32"})
 
     def test_build_twice(self):
         compile_loss = CompileLoss("mse", output_names=["a", "b"])
@@ -794,16 +796,9 @@ class CompileMetricsTest(testing.TestCase):
             self.assertAllClose(metrics_list.get_result()["mae"], 0.0)
         self.assertAllClose(list(compile_metrics.result().values()), [0.0, 0.0])
 
-    def test_no_names_of_losses_without_labels(self):
-        compile_metrics = CompileMetrics({"b": ["mae"]}, None)
-        # Which loss "ce" stands for, a label would tell.
-        compile_metrics.take_labels_as(CompileLoss({"a": "ce", "b": "mse"}))
-        compile_metrics.build({"b": ZEROS}, {"a": X, "b": X})
-        self.assertEqual(list(compile_metrics.result()), ["b_mae"])
-
     def test_a_list_for_outputs_with_a_loss_alone_is_for_labels(self):
         compile_metrics = CompileMetrics(["mae"], None)
-        compile_metrics.take_labels_as(CompileLoss([None, "mse"]))
+        compile_metrics.stand_beside(CompileLoss([None, "mse"]))
         with self.assertRaisesRegex(ValueError, "`metrics`.* 1 entries"):
             compile_metrics.build([ZEROS], [X, X])
 

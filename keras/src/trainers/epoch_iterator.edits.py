@@ -1,7 +1,8 @@
 """Edits to `epoch_iterator.py` of Keras 3.15.1; no whole module, see
 `edits.py`.
 
-Data that holds no samples is refused instead of giving empty logs.
+Data that holds no samples is refused instead of giving empty logs, and the
+trainer is told of an epoch that data which has ended before left empty.
 """
 
 import contextlib
@@ -12,8 +13,16 @@ class EpochIterator:
     def __iter__(self):
         if self._num_batches == 0:
             raise self._no_samples()
-        self._epoch_iterator = self._enumerate_iterator()
+        self._epoch_iterator = self._note_executions()
         return self
+
+    # adds: what data that ends at once means depends on what was before.
+    def _note_executions(self):
+        for execution in self._enumerate_iterator():
+            self._is_first_execution = execution[0] == 0
+            yield execution
+            # Only where this one has had data, another one is asked for.
+            self._has_had_data = True
 
     # replaces 8b12aa117bb2: `catch_stop_iteration` has to know what was got.
     def __next__(self):
@@ -38,11 +47,13 @@ class EpochIterator:
         try:
             yield
         except StopIteration:
+            is_empty = self._is_first_execution and not batches
             if self._num_batches is None:
-                is_first = self._steps_seen <= self.steps_per_execution
-                if is_first and not batches:
+                if is_empty and not getattr(self, "_has_had_data", False):
                     raise self._no_samples() from None
                 self._num_batches = self._steps_seen
+            if is_empty and hasattr(self, "trainer"):
+                self.trainer._has_empty_epoch = True
             self._interrupted_warning()
             self._current_iterator = None
             self.data_adapter.on_epoch_end()

@@ -10,12 +10,22 @@ Not part of upstream Keras 3.15.1, where each argument has matching code of
 its own inside `compile_utils.py`.
 """
 
-import operator
-from collections import OrderedDict
-from dataclasses import dataclass
 from typing import Any
 from typing import Callable
 from typing import NamedTuple
+
+from keras.src.trainers.output_structure import Node
+from keras.src.trainers.output_structure import below
+from keras.src.trainers.output_structure import describe
+from keras.src.trainers.output_structure import flatten_with_paths
+from keras.src.trainers.output_structure import is_container
+from keras.src.trainers.output_structure import is_ordered
+from keras.src.trainers.output_structure import items_of
+from keras.src.trainers.output_structure import kind_of
+from keras.src.trainers.output_structure import pairs_of
+from keras.src.trainers.output_structure import places_of
+from keras.src.trainers.output_structure import signature
+from keras.src.trainers.output_structure import unique_names
 
 
 class UnknownOutputError(KeyError, ValueError):
@@ -40,41 +50,27 @@ class Argument(NamedTuple):
             outputs as a whole, instead of each output below it by itself.
         follows_labels: Whether a list may have entries for only those outputs
             that have a loss.
+        further_keys: Whether a dict may have keys that are no outputs.
     """
 
     name: str
     several: bool = False
     takes_structure: Callable | None = None
     follows_labels: bool = False
+    further_keys: bool = False
 
 
-class Node(NamedTuple):
-    """A container of outputs.
+Y_TRUE = Argument("y_true", follows_labels=True)
+Y_PRED = Argument("y_pred")
+SAMPLE_WEIGHT = Argument("sample_weight", follows_labels=True)
 
-    Args:
-        kind: `dict`, `list`, `tuple`, or the type of a named tuple.
-        name: The dict keys that lead to it, or `None` if a list or tuple lies
-            between them and it.
-        keys: The keys, or positions, of its children.
-        children: Containers below it, as `Node`s, and outputs, as indices.
-    """
 
-    kind: type
-    name: str | None
-    keys: tuple
-    children: tuple
+class Batch(NamedTuple):
+    """A batch of data, as lists with one leaf, or `None`, for each output."""
 
-    def pack(self, leaves):
-        """Puts leaves, one for each output of the model, in such containers."""
-        children = [
-            leaves[child] if isinstance(child, int) else child.pack(leaves)
-            for child in self.children
-        ]
-        if self.kind is dict:
-            return dict(zip(self.keys, children))
-        if self.kind in (list, tuple):
-            return self.kind(children)
-        return self.kind(*children)
+    labels: list
+    predictions: list
+    sample_weights: list
 
 
 class Match(NamedTuple):
@@ -91,88 +87,10 @@ class Match(NamedTuple):
     path: tuple
 
 
-@dataclass(frozen=True)
-class Place:
-    """Where in a batch of data one leaf stands."""
-
-    path: tuple
-
-    def __repr__(self):
-        return "*"
-
-
-def is_container(structure):
-    return isinstance(structure, (dict, list, tuple))
-
-
-def kind_of(container):
-    """The container's type, with what wraps it (tracking, Keras) left out."""
-    if isinstance(container, dict):
-        return dict
-    if isinstance(container, list):
-        return list
-    return type(container) if hasattr(container, "_fields") else tuple
-
-
-def items_of(container):
-    """Keys and children in the order in which `keras.tree` flattens them."""
-    if not isinstance(container, dict):
-        return list(enumerate(container))
-    keys = list(container)
-    if not isinstance(container, OrderedDict):
-        keys = sorted(keys, key=lambda key: (type(key).__name__, key))
-    return [(key, container[key]) for key in keys]
-
-
-def flatten_with_paths(structure, path=()):
-    """All leaves, `None`s too, each behind its path."""
-    if not is_container(structure):
-        return [(path, structure)]
-    return [
-        found
-        for key, child in items_of(structure)
-        for found in flatten_with_paths(child, path + (key,))
-    ]
-
-
 def follow(path, structure):
     for key in path:
         structure = structure[key]
     return structure
-
-
-def signature(structure):
-    """A hashable value, equal for structures that read alike."""
-    if not isinstance(structure, (dict, list, tuple)):
-        return structure is None
-    if isinstance(structure, dict):
-        children = map(signature, structure.values())
-        return type(structure), *structure, *children
-    return type(structure), *map(signature, structure)
-
-
-def unique_names(stems, suffixes, taken=()):
-    """Full names that are all different: the second `h_loss` is `h_1_loss`.
-
-    Args:
-        stems: The parts of the names that get the number.
-        suffixes: What follows each stem.
-        taken: Names that must not come out.
-
-    Returns:
-        The list of full names, in the order of `stems`.
-    """
-    wanted = {stem + suffix for stem, suffix in zip(stems, suffixes)}
-    taken, names = set(taken), []
-    for stem, suffix in zip(stems, suffixes):
-        name, count = stem + suffix, 0
-        # A numbered name may be what another output is called to begin with.
-        while name in taken or (count and name in wanted):
-            count += 1
-            name = f"{stem}_{count}{suffix}"
-        taken.add(name)
-        names.append(name)
-    return names
 
 
 def invalid(argument, problem, received, expected, error=ValueError):
@@ -184,20 +102,6 @@ def invalid(argument, problem, received, expected, error=ValueError):
     )
 
 
-def describe(structure):
-    """The structure with its arrays replaced by their shapes."""
-    if isinstance(structure, dict):
-        pairs = (f"{k!r}: {describe(v)}" for k, v in structure.items())
-        return "{" + ", ".join(pairs) + "}"
-    if is_container(structure):
-        ends = "[]" if isinstance(structure, list) else "()"
-        return ends[0] + ", ".join(map(describe, structure)) + ends[1]
-    shape = getattr(structure, "shape", None)
-    if shape is None:
-        return repr(structure)
-    return f"<{type(structure).__name__} of shape {tuple(shape)}>"
-
-
 class OutputMatcher:
     """The outputs of a model, flattened once, and the rule that finds them.
 
@@ -206,6 +110,8 @@ class OutputMatcher:
             tuples of leaves. Only the structure is used.
         output_names: The names that the model gives its outputs, in the
             order of `keras.tree.flatten`, or `None`.
+        find_labelled: Called with this object for `labelled`, if that is
+            asked for; `None` if no output has a loss.
 
     Attributes:
         paths: The path of each output in `y_pred`, in the model's order.
@@ -214,8 +120,7 @@ class OutputMatcher:
         model_names: `output_names`, or `None` if it has not one for each
             output.
         is_flat: Whether there is at most one container around the outputs.
-        labelled: The indices of the outputs that have a loss, or `None` if
-            that is not known.
+        is_dict: Whether the outermost container is a dict.
     """
 
     # Texts that upstream's tests look for in the errors of an argument.
@@ -224,18 +129,21 @@ class OutputMatcher:
         "loss_weights": "`loss_weights` must match the number of losses. ",
     }
 
-    def __init__(self, y_pred, output_names=None):
+    def __init__(self, y_pred, output_names=None, find_labelled=None):
         count = len(flatten_with_paths(y_pred))
         if output_names is None or len(output_names) != count:
             output_names = None
         self.model_names = output_names
-        self._structure = _places(y_pred)
-        self._order_is_known = output_names is not None or _is_ordered(y_pred)
+        self._structure = places_of(y_pred)
+        self._order_is_known = output_names is not None or is_ordered(y_pred)
         self._readers = {}
-        self.labelled = None
+        self._read_predictions = None
+        self._find_labelled = find_labelled
+        self._labelled = None
         self.paths, names = [], []
         self._root = self._index(y_pred, (), (), (), names)
         self.names = _unique_or_none(names)
+        self.is_dict = isinstance(y_pred, dict)
         self.is_flat = isinstance(self._root, int) or all(
             isinstance(child, int) for child in self._root.children
         )
@@ -271,10 +179,18 @@ class OutputMatcher:
         )
         name = None if positions or not keys else "/".join(map(str, keys))
         node_keys = tuple(key for key, _ in items)
-        return Node(kind_of(structure), name, node_keys, children)
+        return Node(kind_of(structure), name, node_keys, children, path)
 
     def __len__(self):
         return len(self.paths)
+
+    @property
+    def labelled(self):
+        """The indices of the outputs that have a loss."""
+        if self._labelled is None:
+            find = self._find_labelled
+            self._labelled = [] if find is None else find(self)
+        return self._labelled
 
     def match(self, argument, value, shown=None):
         """Matches the value of an argument to the outputs.
@@ -291,10 +207,15 @@ class OutputMatcher:
             ValueError: If `value` has none of the forms that it may have.
         """
         refuse = _Refusal(self, argument, value if shown is None else shown)
+        root = self._root
+        if argument.further_keys and isinstance(value, dict):
+            known = {*self.names, *getattr(root, "keys", ())}
+            value = {k: v for k, v in value.items() if k in known}
         if not is_container(value):
             return [Match(i, value, ()) for i in range(len(self))]
-        root = self._root
-        if _lists_losses_of(argument, root, value) or _fits(root, value):
+        if self._lists_one_loss_of_all(argument, value):
+            matches = [Match(root, value[0], (0,))]
+        elif _lists_losses_of(argument, root, value) or _fits(root, value):
             matches = []
             self._descend(argument, root, value, (), matches, refuse)
         elif isinstance(value, dict):
@@ -305,7 +226,7 @@ class OutputMatcher:
             if not self._order_is_known:
                 raise refuse.order()
             matches = [Match(i, x, (i,)) for i, x in enumerate(value)]
-        elif argument.follows_labels and len(value) == len(self.labelled or ()):
+        elif argument.follows_labels and len(value) == len(self.labelled):
             matches = [
                 Match(i, x, (place,))
                 for place, (i, x) in enumerate(zip(self.labelled, value))
@@ -320,6 +241,14 @@ class OutputMatcher:
                 if not (argument.several and flat):
                     raise refuse.nesting(match)
         return matches
+
+    def _lists_one_loss_of_all(self, argument, value):
+        """Whether a list holds one loss, of a dict of outputs as a whole."""
+        is_list = kind_of(value) in (list, tuple) and len(value) == 1
+        takes_structure = argument.takes_structure
+        if not (is_list and takes_structure and self.is_dict):
+            return False
+        return len(self) > 1 and takes_structure(value[0])
 
     def _by_name(self, value, refuse):
         unknown = [key for key in value if key not in self.names]
@@ -347,7 +276,7 @@ class OutputMatcher:
                     )
         elif _fits(node, value):
             children = dict(zip(node.keys, node.children))
-            for key, item in _pairs(value):
+            for key, item in pairs_of(value):
                 self._descend(
                     argument,
                     children[key],
@@ -362,6 +291,66 @@ class OutputMatcher:
             raise refuse.key("/".join(map(str, path + (unknown[0],))))
         else:
             raise refuse.count(len(value), path)
+
+    def read_batch(self, y_true, y_pred, sample_weight=None, y_true_as=Y_TRUE):
+        """The leaves of a batch of data, as a `Batch`.
+
+        Args:
+            y_true: Labels, in any form that `match` knows, or `None`.
+            y_pred: Predictions, in the structure that this object is made of.
+            sample_weight: Sample weights, like labels.
+            y_true_as: The `Argument` that labels are.
+
+        Raises:
+            ValueError: If labels or sample weights don't match the outputs.
+        """
+        if self._read_predictions is None:
+            self._read_predictions = self.reader(Y_PRED, y_pred)
+        return Batch(
+            self.read(y_true_as, y_true),
+            self._read_predictions(y_pred),
+            self.read(SAMPLE_WEIGHT, sample_weight),
+        )
+
+    def require_labels(self, user, labels, indices, y_true):
+        """Refuses outputs without a label that have a loss or a metric.
+
+        Args:
+            user: What they have, for the error.
+            labels: One label, or `None`, for each output.
+            indices: The outputs that have it.
+            y_true: The labels as they came.
+
+        Raises:
+            ValueError: If one of them has no label.
+        """
+        for index in indices:
+            if labels[index] is None:
+                name = self.display_name(index)
+                raise invalid(
+                    "y_true",
+                    f"Output {name} has a {user}, and no label.",
+                    y_true,
+                    self.expected(),
+                )
+
+    def require_same_outputs(self, known, y_pred):
+        """Refuses outputs that are others than those of the first batch.
+
+        Args:
+            known: An `OutputMatcher` of an earlier batch, or `None`.
+            y_pred: The predictions that this object is made of.
+
+        Raises:
+            ValueError: If the outputs have other names.
+        """
+        if known is not None and known.names != self.names:
+            raise invalid(
+                "y_pred",
+                "The model returns other outputs than it did at first.",
+                y_pred,
+                known.expected(),
+            )
 
     def read(self, argument, data):
         """The leaves of a batch of data, one for each output.
@@ -385,11 +374,15 @@ class OutputMatcher:
         key = (argument.name, signature(data))
         if key not in self._readers:
             paths = [None] * len(self)
-            for match in self.match(argument, _places(data), data):
+            for match in self.match(argument, places_of(data), data):
                 if match.item is not None:
                     paths[match.target] = match.item.path
             self._readers[key] = _reader(paths)
         return self._readers[key]
+
+    def path_of(self, target):
+        """The path of an output or a sub-structure in the predictions."""
+        return self.paths[target] if isinstance(target, int) else target.path
 
     def name_of(self, target):
         """The name of an output or a sub-structure, or `None`."""
@@ -476,13 +469,6 @@ class _Refusal:
         )
 
 
-def below(node):
-    """Indices of the outputs below a node."""
-    if isinstance(node, int):
-        return [node]
-    return [index for child in node.children for index in below(child)]
-
-
 def _fits(node, value):
     """Whether a container can be matched to a node, entry by entry."""
     if isinstance(node, int):
@@ -515,47 +501,15 @@ def _lists_losses_of(argument, node, value):
     )
 
 
-def _is_ordered(structure):
-    """Whether the containers tell the order of the outputs.
-
-    A plain dict does not: JAX hands it on with sorted keys, whatever their
-    order was in the model.
-    """
-    if not is_container(structure):
-        return True
-    is_plain = isinstance(structure, dict)
-    is_plain = is_plain and not isinstance(structure, OrderedDict)
-    if is_plain and len(structure) > 1:
-        return False
-    return all(_is_ordered(child) for _, child in _pairs(structure))
-
-
 def _reader(paths):
     """A function that lists what stands at the paths, or `None` for `None`."""
-    is_flat = all(path is not None and len(path) == 1 for path in paths)
-    if is_flat and len(paths) > 1:
+    if all(path is not None and len(path) == 1 for path in paths):
         # Without a call for each output.
-        get = operator.itemgetter(*(key for (key,) in paths))
-        return lambda data: list(get(data))
+        keys = [key for (key,) in paths]
+        return lambda data: [data[key] for key in keys]
     return lambda data: [
         None if path is None else follow(path, data) for path in paths
     ]
-
-
-def _pairs(container):
-    if isinstance(container, dict):
-        return list(container.items())
-    return list(enumerate(container))
-
-
-def _places(structure, path=()):
-    """The structure with each leaf replaced by its `Place`, `None`s kept."""
-    if isinstance(structure, dict):
-        return {k: _places(v, path + (k,)) for k, v in structure.items()}
-    if is_container(structure):
-        places = (_places(v, path + (i,)) for i, v in enumerate(structure))
-        return list(places) if isinstance(structure, list) else tuple(places)
-    return None if structure is None else Place(path)
 
 
 def _unique_or_none(names):

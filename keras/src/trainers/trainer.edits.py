@@ -8,14 +8,16 @@ that layers add.
 import warnings
 
 from keras.src import backend
-from keras.src import metrics as metrics_module
 from keras.src import optimizers
+from keras.src import tree
 from keras.src.optimizers.loss_scale_optimizer import LossScaleOptimizer
 from keras.src.saving import serialization_lib
 from keras.src.trainers import compile_utils
+from keras.src.trainers import metric_plan
 from keras.src.trainers.compile_utils import CompileLoss
 from keras.src.trainers.compile_utils import CompileMetrics
 from keras.src.trainers.data_adapters import data_adapter_utils
+from keras.src.trainers.raw_loss import TotalLoss
 from keras.src.utils import traceback_utils
 from keras.src.utils import tracking
 
@@ -73,7 +75,7 @@ class Trainer:
         # What may be refused comes before any change to the model.
         output_names = getattr(self, "output_names", None)
         compile_loss = compile_metrics = None
-        if loss is not None:
+        if any(one is not None for one in tree.flatten(loss)):
             compile_loss = CompileLoss(
                 loss, loss_weights, output_names=output_names
             )
@@ -81,7 +83,7 @@ class Trainer:
             compile_metrics = CompileMetrics(
                 metrics, weighted_metrics, output_names=output_names
             )
-            compile_metrics.take_labels_as(compile_loss)
+            compile_metrics.stand_beside(compile_loss)
         optimizer = optimizers.get(optimizer)
 
         self._compile_config = serialization_lib.SerializableDict(
@@ -97,9 +99,7 @@ class Trainer:
         self.loss = loss
         self._compile_loss = compile_loss
         self._compile_metrics = compile_metrics
-        # 600 batches in bfloat16 would saturate.
-        wide = "float64" if backend.floatx() == "float64" else "float32"
-        self._loss_tracker = metrics_module.Mean(name="loss", dtype=wide)
+        self._loss_tracker = TotalLoss(compile_loss)
         self.train_function = None
         self.test_function = None
         self.predict_function = None
@@ -140,22 +140,19 @@ class Trainer:
         )
         return serialization_lib.SerializableDict(**arguments).serialize()
 
-    # replaces b25adbcafb66: raw losses share their state.
-    def reset_metrics(self):
-        compile_utils.reset_states(self.metrics)
-
     # adds: shared by the definitions for newer and older bases.
     def _read_metrics(self):
-        """The results of all metrics by name; shared state is read once."""
-        metrics, logs = self.metrics, {}
-        for metric, result in zip(metrics, compile_utils.results(metrics)):
+        """The results of all metrics by name, none of which is there twice."""
+        logs = {}
+        for metric in self.metrics:
+            result = metric_plan.result_of(metric)
             if isinstance(result, dict):
                 logs.update(result)
             else:
-                logs[metric.name] = result
+                logs[metric_plan.logged_name(metric, logs)] = result
         return logs
 
-    # replaces 89f313bc35c1: raw losses share their state.
+    # replaces 89f313bc35c1: of two metrics of one name, one was not logged.
     def get_metrics_result(self):
         return self._read_metrics()
 
@@ -171,39 +168,58 @@ class Trainer:
     def metrics_names(self):
         """The names of what `evaluate` returns as a list, in its order.
 
-        That is the order of Keras 2: the total, the losses of the outputs, the
-        metrics of `compile`, and all other metrics. The metrics of `compile`
-        are known from the first batch on.
+        Before the first batch, the names of the metrics of `compile` are there
+        if the outputs of the model are known, and those of raw losses are not.
         """
-        losses = self._compile_loss.metrics if self._compile_loss else []
+        first, others = self._listed_names()
+        return list(dict.fromkeys([*first, *sorted(others)]))
 
-        def rank(metric):
-            if metric is self._loss_tracker:
-                return 0
-            if metric in losses:
-                return 1
-            return 2 if isinstance(metric, CompileMetrics) else 3
+    # adds: `metrics_names` and the list form have one order.
+    def _listed_names(self, logs=()):
+        """The names of the list form of `evaluate`, as in the base release.
 
-        names = []
-        for metric in sorted(self.metrics, key=rank):
-            if isinstance(metric, CompileMetrics):
-                names += metric.named_metrics
+        Args:
+            logs: The logs, if there are any. They may hold the dict that a
+                metric results in as it is.
+
+        Returns:
+            A list of the names that come first, in their order, and one of
+            those that follow, sorted.
+        """
+        unlisted = getattr(self._compile_loss, "unlisted_metrics", ())
+        first, others = [], []
+        for metric in self.metrics:
+            is_compiled = isinstance(metric, CompileMetrics)
+            if is_compiled:
+                named = metric.named_metrics or metric.names_for(self)
+            elif metric in unlisted:
                 continue
-            # Only the result tells the names of a metric that has several.
-            result = metric.result() if rank(metric) == 3 else None
-            names += result if isinstance(result, dict) else [metric.name]
-        return list(dict.fromkeys(names))
+            else:
+                taken = {*first, *others}
+                named = {metric_plan.logged_name(metric, taken): metric}
+            for name, one in named.items():
+                keys = metric_plan.result_names(one)
+                if keys is not None and name not in logs:
+                    others += keys
+                elif is_compiled and metric_plan.name_of(one) != name:
+                    others.append(name)
+                else:
+                    first.append(name)
+        return first, others
 
-    # replaces 2aac7b77fcf3: it looked for metrics under names that are not the
-    # logged ones, so that values came in alphabetical order.
+    # replaces 2aac7b77fcf3: some numbers were there twice, and TensorFlow had
+    # an order of its own.
     def _flatten_metrics_in_order(self, logs):
         """The values of `logs` as a list, or the value if there is one.
 
         They come in the order of `metrics_names`. What a custom step logs
-        under other names follows, sorted by name.
+        under other names stands among the last ones, sorted by name.
         """
-        names = [name for name in self.metrics_names if name in logs]
-        names += sorted(set(logs).difference(names))
+        unlisted = getattr(self._compile_loss, "unlisted_metrics", ())
+        first, _ = self._listed_names(logs)
+        names = [name for name in dict.fromkeys(first) if name in logs]
+        hidden = [metric.name for metric in unlisted]
+        names += sorted(logs.keys() - {*names, *hidden})
         values = [logs[name] for name in names]
         return values[0] if len(values) == 1 else values
 
@@ -217,11 +233,23 @@ class Trainer:
         Before Keras 3.3, overrides had no `training` argument.
         """
         data_adapter_utils.require_samples(x)
-        if self._compile_metrics is not None:
+        metrics = self._compile_metrics
+        # Inside a stateless scope, a metric would be left without its state.
+        if metrics is not None and (
+            metrics.built or not backend.in_stateless_scope()
+        ):
             # An override may give the metrics something else than this.
             if type(self).compute_metrics is Trainer.compute_metrics:
-                self._compile_metrics.prepare(y, y_pred)
+                metrics.prepare(y, y_pred)
         arguments = {}
         if self._compute_loss_has_training_arg:
             arguments["training"] = training
-        return self.compute_loss(x, y, y_pred, sample_weight, **arguments)
+        loss = self.compute_loss(x, y, y_pred, sample_weight, **arguments)
+        if self.loss is not None and self._compile_loss is None:
+            is_override = type(self).compute_loss is not Trainer.compute_loss
+            if not (is_override or self.losses):
+                raise ValueError(
+                    "No loss to compute. Every loss of `compile` is `None`, "
+                    "and no layer adds one."
+                )
+        return loss

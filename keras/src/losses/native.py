@@ -1,0 +1,177 @@
+"""What is done natively on one backend, and what that gains.
+
+Not part of upstream Keras 3.15.1. Everything here could be written in
+`keras.ops`, and is where it says so; nobody can tell from outside which one
+ran. The gains are those of `benchmarks/README.md`.
+"""
+
+import functools
+import operator
+
+from keras.src import backend
+from keras.src import ops
+
+
+def is_on_keras_device(tensor):
+    """Whether a tensor is where Keras computes; only PyTorch's may not be.
+
+    A batch of a `DataLoader` is on the CPU, also if the model is on a GPU.
+    `ops.convert_to_tensor` moves it, and takes 3 us for one that is there.
+    """
+    if backend.backend() != "torch":
+        return True
+    import torch
+
+    wanted, device = backend.torch.core.get_device(), tensor.device
+    return device.type == wanted and (
+        device.index is None
+        or (wanted == "cuda" and device.index == torch.cuda.current_device())
+    )
+
+
+def is_of_this_graph(x):
+    """Whether `x` may be read here; a tensor of another graph may not."""
+    if backend.backend() != "tensorflow":
+        return True
+    import tensorflow as tf
+
+    if not tf.is_symbolic_tensor(x):
+        return True
+    return not tf.executing_eagerly() and (
+        x.graph is tf.compat.v1.get_default_graph()
+    )
+
+
+def mean_of_all(values):
+    """The mean of all entries of a tensor of float32 or float64.
+
+    `ops.mean` works out anew, in each call, in which type to compute. For the
+    types that stay as they are, that takes longer than the mean itself.
+    """
+    # Unless the axis is named, TensorFlow makes a tensor of all axes first.
+    axis = 0 if len(values.shape) == 1 else None
+    if backend.backend() == "torch":
+        return values.mean()
+    if backend.backend() == "tensorflow":
+        import tensorflow as tf
+
+        return tf.reduce_mean(values, axis)
+    if backend.backend() == "jax":
+        import jax
+
+        return jax.numpy.mean(values)
+    return ops.mean(values, axis=axis)
+
+
+def sum_of(scalars):
+    """The sum of scalar tensors of one dtype.
+
+    TensorFlow has one operation for it, in eager calls and in graphs; PyTorch
+    has two, for which an eager call takes a third of the time of the additions.
+    """
+    if len(scalars) == 1:
+        return scalars[0]
+    if backend.backend() == "tensorflow":
+        import tensorflow as tf
+
+        return tf.raw_ops.AddN(inputs=scalars)
+    if backend.backend() == "torch" and _are_on_one_device(scalars):
+        import torch
+
+        return torch.stack(scalars).sum()
+    return functools.reduce(operator.add, scalars)
+
+
+def add_to_sums(sums, counts, values, count):
+    """Adds `values` times `count` to variables, and `count` to others.
+
+    No gradient is wanted of it. An eager call of `assign_add` for each costs
+    more than the loss whose mean it records.
+
+    Args:
+        sums: A list of scalar variables.
+        counts: As many scalar variables.
+        values: As many scalar tensors.
+        count: A number, or a scalar tensor of integers.
+    """
+    # A stateless scope has to see each variable change.
+    is_stateless = backend.in_stateless_scope()
+    if backend.backend() == "torch" and not is_stateless:
+        import torch
+
+        if isinstance(count, int) and _are_on_one_device(values):
+            with torch.no_grad():
+                sums = [variable._value for variable in sums]
+                torch._foreach_add_(sums, values, alpha=count)
+                torch._foreach_add_(
+                    [variable._value for variable in counts], count
+                )
+            return
+    if backend.backend() == "tensorflow" and not is_stateless:
+        import tensorflow as tf
+
+        count = tf.cast(count, sums[0].dtype)
+        products = tf.raw_ops.Pack(values=values) * count
+        products = tf.raw_ops.Unpack(value=products, num=len(values))
+        for variable, product in zip(sums, products):
+            variable._value.assign_add(product, read_value=False)
+        for variable in counts:
+            variable._value.assign_add(count, read_value=False)
+        return
+    if backend.backend() == "jax" and not is_stateless:
+        variables = [*sums, *counts]
+        states = [variable.value for variable in variables]
+        for variable, state in zip(
+            variables, _jax_sums()(states, values, count)
+        ):
+            variable.assign(state)
+        return
+    count = ops.cast(count, sums[0].dtype)
+    for variable, value in zip(sums, values):
+        variable.assign_add(ops.stop_gradient(value) * count)
+    for variable in counts:
+        variable.assign_add(count)
+
+
+def ratio(total, count):
+    """`total / count`, or 0 where `count` is 0.
+
+    `ops.divide_no_nan` takes four times as long with PyTorch, and eleven
+    operations with JAX.
+
+    Args:
+        total: A scalar variable.
+        count: Another one.
+    """
+    total, count = total.value, count.value
+    if backend.backend() == "tensorflow":
+        import tensorflow as tf
+
+        return tf.math.divide_no_nan(total, count)
+    return total / (count + (count == 0))
+
+
+def set_to_zero(variable):
+    """Sets a variable to 0; `assign` first makes a tensor, and copies it."""
+    if backend.backend() == "torch" and not backend.in_stateless_scope():
+        variable._value.detach().zero_()
+    else:
+        variable.assign(ops.zeros((), variable.dtype))
+
+
+@functools.lru_cache(maxsize=None)
+def _jax_sums():
+    """The sums of `add_to_sums` as a function that JAX compiles."""
+    import jax
+
+    def add(states, values, count):
+        products = [jax.lax.stop_gradient(value) * count for value in values]
+        terms = [*products, *[count] * len(values)]
+        return [(s + t).astype(s.dtype) for s, t in zip(states, terms)]
+
+    return jax.jit(add)
+
+
+def _are_on_one_device(tensors):
+    """Whether PyTorch can stack these: a user's loss may be left elsewhere."""
+    return len({tensor.device for tensor in tensors}) == 1

@@ -1,0 +1,116 @@
+"""What may be a loss weight, and how it is read, applied and saved.
+
+Not part of upstream Keras 3.15.1, which takes numbers, and keeps what a
+`keras.Variable` held when a step was traced.
+"""
+
+import numpy as np
+
+from keras.src import backend
+from keras.src import ops
+from keras.src.trainers.output_matcher import invalid
+from keras.src.trainers.output_structure import describe
+from keras.src.trainers.output_structure import flatten_with_paths
+from keras.src.trainers.output_structure import is_container
+
+
+class WeightArray(list):
+    """A 1-D array of loss weights: a list of weights."""
+
+
+def plain_weights(loss_weights):
+    """Loss weights with numbers as floats and 1-D arrays as lists.
+
+    Args:
+        loss_weights: What `compile` was given.
+
+    Returns:
+        The same structure of floats, `WeightArray`s, tensors, variables and
+        `None`s.
+
+    Raises:
+        ValueError: If it holds something that is no scalar.
+    """
+
+    def refuse(weight):
+        return invalid(
+            "loss_weights",
+            f"{describe(weight)} is no scalar.",
+            loss_weights,
+            "scalars: numbers, 0-d arrays or tensors, or scalar "
+            "`keras.Variable`s, in the structure of the outputs.",
+        )
+
+    def convert(weight):
+        if isinstance(weight, dict):
+            return {key: convert(value) for key, value in weight.items()}
+        if is_container(weight):
+            converted = [convert(value) for value in weight]
+            return converted if isinstance(weight, list) else tuple(converted)
+        if weight is None:
+            return None
+        if isinstance(weight, backend.Variable) or backend.is_tensor(weight):
+            # Kept as it is: its value may change between steps.
+            if len(weight.shape) == 0:
+                return weight
+            if isinstance(weight, backend.Variable):
+                raise refuse(weight)
+            # NumPy knows nothing of bfloat16.
+            wide = backend.result_type(weight.dtype, "float32")
+            weight = backend.convert_to_numpy(ops.cast(weight, wide))
+        array = np.asarray(weight)
+        # To NumPy, bfloat16 is a type that somebody made up.
+        is_real = array.dtype.kind in "biuf" or array.dtype.name == "bfloat16"
+        if not is_real or array.ndim > 1:
+            raise refuse(weight)
+        if array.ndim == 0:
+            return float(array)
+        return WeightArray(float(value) for value in array)
+
+    return convert(loss_weights)
+
+
+def is_fixed(weight):
+    """Whether a loss weight has the same value at every step."""
+    return weight is None or isinstance(weight, float)
+
+
+def variables_in(loss_weights):
+    """The loss weights that are `keras.Variable`s, each of them once."""
+    leaves = [leaf for _, leaf in flatten_with_paths(loss_weights)]
+    variables = [x for x in leaves if isinstance(x, backend.Variable)]
+    return list({id(x): x for x in variables}.values())
+
+
+def weigh(raw, weight):
+    """The contribution of a loss entry: its raw loss times its weight."""
+    if weight is None:
+        return raw
+    if not is_fixed(weight):
+        # Training a loss weight would only make it small.
+        weight = ops.stop_gradient(ops.cast(weight, raw.dtype))
+    return ops.multiply(raw, weight)
+
+
+def current_loss_weights(loss_weights):
+    """Loss weights as they are now: numbers where `keras.Variable`s stood.
+
+    Args:
+        loss_weights: What `compile` was given.
+
+    Returns:
+        The same structure, which can be saved on every backend.
+    """
+
+    def convert(weight):
+        if isinstance(weight, dict):
+            return {key: convert(value) for key, value in weight.items()}
+        if isinstance(weight, (list, tuple)):
+            # A namedtuple can't be saved.
+            kind = list if isinstance(weight, list) else tuple
+            return kind(map(convert, weight))
+        if isinstance(weight, backend.Variable) or backend.is_tensor(weight):
+            return backend.convert_to_numpy(weight).tolist()
+        return weight
+
+    return convert(loss_weights)
