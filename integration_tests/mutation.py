@@ -41,8 +41,18 @@ from integration_tests import checkout_finder  # noqa: E402
 
 MODULES = (
     "keras/src/trainers/compile_utils.py",
-    "keras/src/losses/loss.py",
+    "keras/src/trainers/identifiers.py",
+    "keras/src/trainers/loss_plan.py",
+    "keras/src/trainers/loss_weights.py",
+    "keras/src/trainers/metric_plan.py",
     "keras/src/trainers/output_matcher.py",
+    "keras/src/trainers/output_structure.py",
+    "keras/src/trainers/raw_loss.py",
+    "keras/src/losses/loss.py",
+    "keras/src/losses/native.py",
+    "keras/src/losses/ownership.py",
+    "keras/src/losses/replicas.py",
+    "keras/src/losses/weighting.py",
 )
 SCRATCH = pip_build.BUILD / "mutants"
 RECORD = ROOT / "integration_tests" / "mutants.md"
@@ -254,24 +264,19 @@ OPERATORS = {
 BY_HAND = (
     (
         "records what is weighed",
-        "recorded = loss_module.unscale_losses(raw_losses)",
-        "recorded = loss_module.unscale_losses("
-        "list(map(_weigh, raw_losses, weights)))",
+        "values = replicas.unscale_losses(raw_losses)",
+        "values = replicas.unscale_losses("
+        "list(map(weigh, raw_losses, weights)))",
     ),
     (
         "batches count alike",
-        "sums._value.add_(terms.mul_(batch_size))",
-        "sums._value.add_(terms)",
+        "torch._foreach_add_(sums, values, alpha=count)",
+        "torch._foreach_add_(sums, values)",
     ),
     (
         "batches count alike",
-        "terms = tf.multiply(tf.raw_ops.Pack(values=terms), batch_size)",
-        "terms = tf.raw_ops.Pack(values=terms)",
-    ),
-    (
-        "batches count alike",
-        "return sums + terms * batch_size.astype(sums.dtype)",
-        "return sums + terms",
+        "products = tf.raw_ops.Pack(values=values) * count",
+        "products = tf.raw_ops.Pack(values=values)",
     ),
     (
         "state as narrow as floatx",
@@ -280,18 +285,13 @@ BY_HAND = (
     ),
     (
         "one loss entry is dropped",
-        "return _sum(list(map(_weigh, raw_losses, weights)))",
-        "return _sum(list(map(_weigh, raw_losses, weights))[:1])",
+        "return native.sum_of(list(map(weigh, raw_losses, weights)))",
+        "return native.sum_of(list(map(weigh, raw_losses, weights))[:1])",
     ),
     (
         "a NaN is hidden",
-        "return ops.divide_no_nan(sums[index], sums[-1])",
-        "return ops.nan_to_num(ops.divide_no_nan(sums[index], sums[-1]))",
-    ),
-    (
-        "a NaN is hidden in logs",
-        "return ops.unstack(means)",
-        "return ops.unstack(ops.nan_to_num(means))",
+        "return native.ratio(self.total, self.count)",
+        "return ops.nan_to_num(native.ratio(self.total, self.count))",
     ),
     (
         "a mask is skipped",
@@ -381,80 +381,45 @@ def mutants_of(path):
 ONLY_FASTER = "What is left out only saves time; the result is the same."
 TWO_DEVICES = "It takes two devices to tell, and the tests have one."
 EQUIVALENT = {
-    "loss.Loss._convert: _is_nested(y_true) or _is_nested(y_pred) -> "
-    "(True)": ONLY_FASTER,
-    "loss.Loss.__call__: is_weighted and (has_timesteps(sample_weight) or "
-    "has_timesteps(mask)) -> (has_timesteps(sample_weight) or "
-    "has_timesteps(mask))": ONLY_FASTER,
-    "loss.Loss._convert: is_tensor_of(y_true, dtype) -> "
-    "(is_tensor_of(dtype, y_true))": ONLY_FASTER,
     "output_matcher.OutputMatcher.match: is_container(match.item) and "
     "isinstance(match.target, int) -> (is_container(match.item))": (
         "Only what is no container is matched to a sub-structure as a whole."
     ),
-    "loss._mean_of_all: backend.backend() == 'jax' -> (True)": (
+    "native.mean_of_all: backend.backend() == 'jax' -> (True)": (
         "The other backends that the tests have return before it."
     ),
-    "loss._numbers_as_array: not isinstance(x, (list, tuple)) -> (False)": (
-        ONLY_FASTER
+    "loss._numbers_as_array: not isinstance(x, (list, tuple)) -> "
+    "(False)": ONLY_FASTER,
+    "loss_weights.plain_weights.convert: isinstance(weight, list) -> "
+    "(isinstance(None, list))": ("Lists and tuples are matched alike."),
+    "loss_weights.plain_weights.convert: isinstance(weight, list) -> (False)": (
+        "Lists and tuples are matched alike."
     ),
-    "loss._size: all((isinstance(size, int) for size in shape)) -> (False)": (
-        ONLY_FASTER
+    "loss_weights.plain_weights.convert: isinstance(weight, list) -> (True)": (
+        "Lists and tuples are matched alike."
     ),
-    "loss.reduce_weighted_values: is_tensor_of(values, dtype) -> "
-    "(is_tensor_of(dtype, values))": ONLY_FASTER,
-    "compile_utils._plain_weights.convert: isinstance(weight, list) -> "
-    "(isinstance(None, list))": "Lists and tuples are matched alike.",
-    "compile_utils._plain_weights.convert: isinstance(weight, list) -> "
-    "(False)": "Lists and tuples are matched alike.",
-    "compile_utils._plain_weights.convert: isinstance(weight, list) -> "
-    "(True)": "Lists and tuples are matched alike.",
-    "compile_utils._only_sample_weight: found[0] -> (found[-1])": (
+    "loss_plan.sample_weight_at: found[0] -> (found[-1])": (
         "All of them are the same object."
     ),
-    "compile_utils._only_sample_weight: found[0] -> (found[-1]) (2)": (
+    "loss_plan.sample_weight_at: found[0] -> (found[-1]) (2)": (
         "All of them are the same object."
     ),
-    "compile_utils._match_losses: below(match.target)[0] -> "
+    "loss_plan._match_losses: below(match.target)[0] -> "
     "(below(match.target)[-1])": (
         "The outputs of one loss stand side by side, and have no other."
     ),
-    "compile_utils._match_losses: is_list_of_lists and "
+    "loss_plan._match_losses: is_list_of_lists and "
     "isinstance(match.target, int) -> (is_list_of_lists)": (
         "A list of losses for a sub-structure is refused before."
     ),
-    "compile_utils.RawLossSums.__init__: self.add_variable(shape=(count + 2 * "
-    "len(moving) + 1,), initializer='zeros', dtype=self.dtype, name='sums') -> "
-    "(self.add_variable(shape=(count + 2 * len(moving) + 1,), "
-    "initializer='zeros', dtype=self.dtype))": (
-        "The variable's name is shown nowhere."
-    ),
-    "compile_utils.RawLossSums.__init__: super().__init__(dtype=wide, "
-    "name=name) -> (super().__init__(dtype=wide))": (
-        "The name of the sums is shown nowhere."
-    ),
-    "compile_utils.RawLossSums.update_state: not "
-    "loss_module.is_tensor_of(terms[0], self.dtype) -> (True)": ONLY_FASTER,
-    "compile_utils.RawLossSums.update_state: "
-    "loss_module.is_tensor_of(terms[0], self.dtype) -> "
-    "(loss_module.is_tensor_of(self.dtype, terms[0]))": ONLY_FASTER,
-    "compile_utils._add_samples: False -> (True)": ONLY_FASTER,
-    "compile_utils._add_samples: _are_on_one_device(means) -> (True)": (
-        TWO_DEVICES
-    ),
-    "compile_utils._are_on_one_device: tensors -> (list(tensors)[:-1])": (
-        TWO_DEVICES
-    ),
-    "compile_utils._sum: backend.backend() == 'torch' and "
-    "_are_on_one_device(scalars) -> (backend.backend() == 'torch')": (
-        TWO_DEVICES
-    ),
-    "compile_utils._sum: len(scalars) == 1 -> (False)": ONLY_FASTER,
-    "compile_utils._sum: scalars[0] -> (scalars[-1])": "There is only one.",
-    "compile_utils._weight_for_each_entry: rank < 3 or len(weight.shape) in "
-    "(0, rank) -> (rank < 3)": (
-        "Weights that fit the metric are multiplied by ones."
-    ),
+    "native._are_on_one_device: tensors -> (list(tensors)[:-1])": TWO_DEVICES,
+    "native.sum_of: backend.backend() == 'torch' and "
+    "_are_on_one_device(scalars) -> (backend.backend() == "
+    "'torch')": TWO_DEVICES,
+    "native.sum_of: len(scalars) == 1 -> (False)": ONLY_FASTER,
+    "native.sum_of: scalars[0] -> (scalars[-1])": ("There is only one."),
+    "weighting.size: all((isinstance(length, int) for length in shape)) "
+    "-> (False)": ONLY_FASTER,
 }
 
 

@@ -23,7 +23,7 @@ from keras.src.trainers import loss_plan
 from keras.src.trainers import metric_plan
 from keras.src.trainers import raw_loss
 from keras.src.trainers.identifiers import get_loss as get_loss
-from keras.src.trainers.identifiers import get_metric
+from keras.src.trainers.identifiers import get_metric as get_metric
 from keras.src.trainers.identifiers import (
     is_binary_or_sparse_categorical as is_binary_or_sparse_categorical,
 )
@@ -33,61 +33,15 @@ from keras.src.trainers.loss_weights import (
 from keras.src.trainers.loss_weights import plain_weights
 from keras.src.trainers.loss_weights import variables_in
 from keras.src.trainers.loss_weights import weigh
+from keras.src.trainers.metric_plan import MetricsList as MetricsList
+from keras.src.trainers.metric_plan import get_metrics_list
 from keras.src.trainers.output_matcher import Y_TRUE
 from keras.src.trainers.output_matcher import OutputMatcher
-from keras.src.trainers.output_matcher import invalid
-from keras.src.trainers.output_structure import below
-from keras.src.trainers.output_structure import flatten_with_paths
 from keras.src.trainers.output_structure import is_container
 from keras.src.trainers.output_structure import signature
 from keras.src.trainers.output_structure import unique_names
 from keras.src.utils.tracking import DotNotTrackScope
 from keras.src.utils.tracking import no_automatic_dependency_tracking
-
-
-class MetricsList(metrics_module.Metric):
-    """The metrics of one output, updated together.
-
-    Args:
-        metrics: A list of `Metric` objects.
-        name: The name of this object.
-        output_name: The name of the output, or `None`.
-    """
-
-    def __init__(self, metrics, name="metrics_list", output_name=None):
-        super().__init__(name=name)
-        self.metrics = metrics
-        self.output_name = output_name
-
-    def update_state(self, y_true, y_pred, sample_weight=None):
-        for metric in self.metrics:
-            metric_plan.update(metric, y_true, y_pred, sample_weight)
-
-    def reset_state(self):
-        for metric in self.metrics:
-            metric.reset_state()
-
-    def get_result(self):
-        return {metric.name: metric.result() for metric in self.metrics}
-
-    def get_config(self):
-        raise NotImplementedError
-
-    @classmethod
-    def from_config(cls, config):
-        raise NotImplementedError
-
-
-def get_metrics_list(metrics, y_true, y_pred, output_name=None):
-    """Makes the `MetricsList` of one output, or `None` if it has no metrics."""
-    if metrics is None:
-        return None
-    if not isinstance(metrics, (list, tuple)):
-        metrics = [metrics]
-    return MetricsList(
-        [get_metric(metric, y_true, y_pred) for metric in metrics],
-        output_name=output_name,
-    )
 
 
 class CompileMetrics(metrics_module.Metric):
@@ -316,20 +270,6 @@ class CompileMetrics(metrics_module.Metric):
         raise NotImplementedError
 
 
-def _is_reported(entries, loss, y_pred):
-    """Whether each loss entry is logged under its own name.
-
-    A single loss of a single output is not: it is the total. Upstream's tests
-    pin the same for the only loss in a dict that leaves out other outputs of
-    a dict; everywhere else the only loss of several outputs is logged.
-    """
-    outputs = flatten_with_paths(y_pred)
-    if len(entries) > 1 or len(outputs) == 1:
-        return len(entries) > 1
-    are_dicts = isinstance(loss, dict) and isinstance(y_pred, dict)
-    return not are_dicts or set(loss) == set(y_pred)
-
-
 class CompileLoss(losses_module.Loss):
     """The losses of `compile`: matched to the outputs, computed, recorded.
 
@@ -349,7 +289,7 @@ class CompileLoss(losses_module.Loss):
         output_names: The names of the model's outputs, or `None`.
 
     Raises:
-        ValueError: If `loss` holds no loss or something that is none, or if
+        ValueError: If `loss` holds something that is no loss, or if
             `loss_weights` holds something that is no scalar.
 
     Example:
@@ -445,7 +385,9 @@ class CompileLoss(losses_module.Loss):
                 )
             paths = [entry.path for entry in self._flat_losses]
             self._targets = dict(zip(paths, targets))
-            if _is_reported(self._flat_losses, self._user_loss, y_pred):
+            if loss_plan.is_reported(
+                self._flat_losses, self._user_loss, y_pred
+            ):
                 self._metrics = [
                     raw_loss.LossMean(f"{entry.name}_loss")
                     for entry in self._flat_losses
@@ -542,20 +484,11 @@ class CompileLoss(losses_module.Loss):
         )
         if not weighting.is_tensor_of(raw, self._dtype):
             raw = ops.cast(raw, self._dtype)
-        if all(size == 1 for size in raw.shape):
-            return raw if len(raw.shape) == 0 else ops.reshape(raw, ())
+        if len(raw.shape) == 0:
+            return raw
         matcher = next(iter(self._matchers.values()))
-        targets = " and ".join(map(matcher.display_name, below(target)))
-        name = getattr(loss, "name", loss)
-        reduction = getattr(loss, "reduction", None)
-        raise invalid(
-            "loss",
-            f"The loss {name!r} of output {targets} has the shape "
-            f"{tuple(raw.shape)}, with reduction={reduction!r}. Training needs "
-            "one number.",
-            self._user_loss,
-            "a loss with a reduction, such as 'sum_over_batch_size'.",
-        )
+        loss_plan.require_number(raw, loss, target, matcher, self._user_loss)
+        return ops.reshape(raw, ())
 
     def _record(self, raw_losses, weights, size):
         """Records raw losses and, if they are logged, what becomes of them."""

@@ -813,6 +813,26 @@ class CompileMetricsTest(testing.TestCase):
             [id(v) for m in compile_metrics.metrics for v in m.variables],
         )
 
+    def test_a_loss_of_one_number_as_a_metric(self):
+        """It is the value of each sample, and of each entry of a mask."""
+
+        class Largest(losses.Loss):
+            def call(self, y_true, y_pred):
+                return ops.max(ops.abs(y_true - y_pred))
+
+        metrics_list = get_metrics_list([Largest()], ZEROS, X)
+        for x in (X[:4], X[4:]):
+            metrics_list.update_state(0 * x, x)
+        # Four times 0, and 10 once.
+        self.assertAllClose(metrics_list.get_result()["largest"], 2.0)
+        metrics_list.reset_state()
+        for x, mask in ((X[:4], [True] * 4), (X[3:], [True, False])):
+            y_pred = ops.convert_to_tensor(x)
+            backend.set_keras_mask(y_pred, ops.convert_to_tensor(mask))
+            metrics_list.update_state(0 * x, y_pred)
+        # Of the last two, the first counts for both: (4 * 0 + 10) / 5.
+        self.assertAllClose(metrics_list.get_result()["largest"], 2.0)
+
     def test_none_is_no_metric(self):
         self.assertIsNone(get_metrics_list(None, ZEROS, X))
         metrics_list = get_metrics_list("mae", ZEROS, X, "a")

@@ -181,6 +181,48 @@ def require_no_broadcast(entries, targets, batch, matcher):
             )
 
 
+def is_reported(entries, loss, y_pred):
+    """Whether each loss entry is logged under its own name.
+
+    A single loss of a single output is not: it is the total. Upstream's tests
+    pin the same for the only loss in a dict that leaves out other outputs of
+    a dict; everywhere else the only loss of several outputs is logged.
+    """
+    outputs = flatten_with_paths(y_pred)
+    if len(entries) > 1 or len(outputs) == 1:
+        return len(entries) > 1
+    are_dicts = isinstance(loss, dict) and isinstance(y_pred, dict)
+    return not are_dicts or set(loss) == set(y_pred)
+
+
+def require_number(raw, loss, target, matcher, received):
+    """Refuses a raw loss that is no single number.
+
+    Args:
+        raw: What the loss returned.
+        loss: The loss.
+        target: Where it applies.
+        matcher: The `OutputMatcher` of the outputs.
+        received: The `loss` of `compile`, for the error.
+
+    Raises:
+        ValueError: If there is more than one number.
+    """
+    if all(size == 1 for size in raw.shape):
+        return
+    targets = " and ".join(map(matcher.display_name, below(target)))
+    name = getattr(loss, "name", loss)
+    reduction = getattr(loss, "reduction", None)
+    raise invalid(
+        "loss",
+        f"The loss {name!r} of output {targets} has the shape "
+        f"{tuple(raw.shape)}, with reduction={reduction!r}. Training needs one "
+        "number.",
+        received,
+        "a loss with a reduction, such as 'sum_over_batch_size'.",
+    )
+
+
 def at(target, leaves):
     """What stands at an output, or at a sub-structure of outputs."""
     return leaves[target] if isinstance(target, int) else target.pack(leaves)

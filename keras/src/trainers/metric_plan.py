@@ -11,11 +11,57 @@ from keras.src.losses import ownership
 from keras.src.losses import weighting
 from keras.src.trainers.identifiers import METRICS_BY_SHAPE
 from keras.src.trainers.identifiers import check_identifier
+from keras.src.trainers.identifiers import get_metric
 from keras.src.trainers.output_matcher import Argument
 from keras.src.trainers.output_matcher import invalid
 from keras.src.trainers.output_structure import flatten_with_paths
 from keras.src.trainers.output_structure import is_container
 from keras.src.utils.naming import get_object_name
+
+
+class MetricsList(metrics_module.Metric):
+    """The metrics of one output, updated together.
+
+    Args:
+        metrics: A list of `Metric` objects.
+        name: The name of this object.
+        output_name: The name of the output, or `None`.
+    """
+
+    def __init__(self, metrics, name="metrics_list", output_name=None):
+        super().__init__(name=name)
+        self.metrics = metrics
+        self.output_name = output_name
+
+    def update_state(self, y_true, y_pred, sample_weight=None):
+        for metric in self.metrics:
+            update(metric, y_true, y_pred, sample_weight)
+
+    def reset_state(self):
+        for metric in self.metrics:
+            metric.reset_state()
+
+    def get_result(self):
+        return {metric.name: metric.result() for metric in self.metrics}
+
+    def get_config(self):
+        raise NotImplementedError
+
+    @classmethod
+    def from_config(cls, config):
+        raise NotImplementedError
+
+
+def get_metrics_list(metrics, y_true, y_pred, output_name=None):
+    """Makes the `MetricsList` of one output, or `None` if it has no metrics."""
+    if metrics is None:
+        return None
+    if not isinstance(metrics, (list, tuple)):
+        metrics = [metrics]
+    return MetricsList(
+        [get_metric(metric, y_true, y_pred) for metric in metrics],
+        output_name=output_name,
+    )
 
 
 def check_metrics(arguments):
