@@ -1,0 +1,63 @@
+"""Tests of what may be a loss weight, and how it is applied and saved."""
+
+from collections import namedtuple
+
+import numpy as np
+
+from keras.src import backend
+from keras.src import ops
+from keras.src import testing
+from keras.src.trainers import loss_weights
+
+Pair = namedtuple("Pair", ["first", "second"])
+
+
+class LossWeightsTest(testing.TestCase):
+    def test_numbers_become_floats(self):
+        given = [1, np.float16(2), np.array(3), True, None]
+        plain = loss_weights.plain_weights(given)
+        self.assertEqual(plain, [1.0, 2.0, 3.0, 1.0, None])
+        self.assertEqual({type(x) for x in plain[:4]}, {float})
+        self.assertTrue(all(map(loss_weights.is_fixed, plain)))
+
+    def test_an_array_is_a_list_of_weights(self):
+        for array in (np.array([1, 2]), ops.convert_to_tensor([1.0, 2.0])):
+            (weights,) = loss_weights.plain_weights((array,))
+            self.assertIsInstance(weights, loss_weights.WeightArray)
+            self.assertEqual(weights, [1.0, 2.0])
+
+    def test_what_is_no_scalar_is_refused(self):
+        for weight in ("1", 1j, np.zeros((1, 1)), object()):
+            with self.assertRaisesRegex(ValueError, "`loss_weights`.*scalar"):
+                loss_weights.plain_weights({"a": weight})
+        with self.assertRaisesRegex(ValueError, r"shape \(2,\)"):
+            loss_weights.plain_weights([backend.Variable([1.0, 2.0])])
+
+    def test_variables_and_tensors_are_kept(self):
+        variable = backend.Variable(2.0)
+        tensor = ops.convert_to_tensor(3.0)
+        kept = loss_weights.plain_weights([variable, {"a": tensor}, variable])
+        self.assertIs(kept[0], variable)
+        self.assertIs(kept[1]["a"], tensor)
+        self.assertFalse(loss_weights.is_fixed(variable))
+        self.assertEqual(
+            [id(x) for x in loss_weights.variables_in(kept)], [id(variable)]
+        )
+
+    def test_weigh(self):
+        raw = ops.convert_to_tensor(3.0)
+        self.assertIs(loss_weights.weigh(raw, None), raw)
+        variable = backend.Variable(2.0, dtype="float16")
+        for weight in (2.0, variable):
+            weighed = loss_weights.weigh(raw, weight)
+            self.assertAllClose(weighed, 6.0)
+            self.assertEqual(
+                backend.standardize_dtype(weighed.dtype), "float32"
+            )
+
+    def test_what_is_saved_is_plain(self):
+        given = Pair({"a": backend.Variable(2.0)}, [None, 3, Pair(1.0, 2.0)])
+        saved = loss_weights.current_loss_weights(given)
+        self.assertEqual(saved, ({"a": 2.0}, [None, 3, (1.0, 2.0)]))
+        self.assertIs(type(saved), tuple)
+        self.assertIs(type(saved[1][2]), tuple)
