@@ -193,6 +193,15 @@ DIFFERENCES = {
         PLAIN._replace(container="ordered_dict"),
         is_order=True,
     ),
+    "order_of_a_dict_of_losses": Difference(
+        "Keras 2 has the losses of a dict of outputs by sorted keys. The list "
+        "of Keras 3 has them in the order of a dict of losses.",
+        lambda c: (
+            "dict" in c.container and c.loss_form in ("structure", "names")
+        ),
+        PLAIN._replace(container="dict"),
+        is_order=True,
+    ),
     "one_array_of_weights_of_timesteps": Difference(
         "Keras 2 takes one array (N, T) of sample weights for several outputs. "
         "Upstream's tests pin that arrays are refused: not all outputs need "

@@ -86,7 +86,7 @@ def scaled(strategy):
     """
     import tensorflow as tf
 
-    from keras.src.losses import loss as loss_module
+    from keras.src.losses import replicas
 
     x = strategy.experimental_distribute_values_from_function(
         lambda replica: tf.zeros(
@@ -95,8 +95,8 @@ def scaled(strategy):
     )
 
     def scale(x):
-        with loss_module.replica_share({"left_out": None, "x": x}):
-            return loss_module.scale_loss_for_distribution(
+        with replicas.replica_share({"left_out": None, "x": x}):
+            return replicas.scale_loss_for_distribution(
                 tf.constant(8.0, "float16")
             )
 

@@ -143,7 +143,7 @@ class Loss(KerasSaveable):
             warn_of_ranks(found, y_true, y_pred)
         values = self.call(y_true, y_pred)
         rank = weighting.rank_of(values)
-        if is_function and 0 < rank < axes:
+        if is_function and rank and rank < axes:
             # The axis that was squeezed is what the weights are for.
             y_true = weighting.with_axis_of(y_pred, y_true)
             values = self.call(y_true, y_pred)

@@ -524,7 +524,11 @@ class CompileLossTest(testing.TestCase):
         loss = compile_loss(y_true, y_pred, weight)
         self.assertAllClose(loss, 22.0 + 3.0)
         weights = {"both": {"a": weight, "b": 2 * weight}, "c": weight}
-        with self.assertRaisesRegex(ValueError, "several sample weights"):
+        # The mean of both: (3 * 11 + 1.5 * 22) / 2.
+        loss = compile_loss(y_true, y_pred, weights)
+        self.assertAllClose(loss, 33.0 + 3.0)
+        weights["both"]["b"] = None
+        with self.assertRaisesRegex(ValueError, "sample weights of several"):
             compile_loss(y_true, y_pred, weights)
 
     def test_loss_weights_of_a_loss_of_several_outputs(self):

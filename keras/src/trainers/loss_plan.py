@@ -229,16 +229,27 @@ def at(target, leaves):
 
 
 def sample_weight_at(target, sample_weights):
-    """The sample weight of an output, or the one of a sub-structure."""
+    """The sample weight of an output, or that of a sub-structure.
+
+    Where each output of a sub-structure has one, their mean is that of the loss
+    of all, as in the base release. An adapter gives each label a copy.
+
+    Raises:
+        ValueError: If only some of them have one, or one of another shape.
+    """
     found = [sample_weights[index] for index in below(target)]
-    if any(weight is not found[0] for weight in found):
+    if all(weight is found[0] for weight in found):
+        return found[0]
+    shapes = [None if x is None else tuple(x.shape) for x in found]
+    if len(set(shapes)) > 1:
         raise invalid(
             "sample_weight",
-            "A loss of several outputs at once has several sample weights.",
+            "A loss of several outputs at once has sample weights of several "
+            "shapes.",
             found,
-            "one sample weight for all of these outputs.",
+            "sample weights of one shape for all of these outputs.",
         )
-    return found[0]
+    return ops.mean(ops.stack(found), axis=0)
 
 
 class _SummedLoss:

@@ -12,6 +12,7 @@ from keras.src import optimizers
 from keras.src import tree
 from keras.src.optimizers.loss_scale_optimizer import LossScaleOptimizer
 from keras.src.saving import serialization_lib
+from keras.src.trainers import class_weights
 from keras.src.trainers import compile_utils
 from keras.src.trainers import metric_plan
 from keras.src.trainers.compile_utils import CompileLoss
@@ -233,6 +234,7 @@ class Trainer:
         Before Keras 3.3, overrides had no `training` argument.
         """
         data_adapter_utils.require_samples(x)
+        class_weights.check(self, y, y_pred)
         metrics = self._compile_metrics
         # Inside a stateless scope, a metric would be left without its state.
         if metrics is not None and (

@@ -1,14 +1,15 @@
 """Edits to `trainer.py` of Keras 3.15.1; no whole module, see `edits.py`.
 
 A loss weight that is a `keras.Variable` is handed to each compiled step, and
-metrics honour the masks of predictions in training, too. Data that holds no
-samples is refused instead of ending in `StopIteration`, and so are arrays that
-don't divide among the devices.
+metrics honour the masks of predictions in training, too. The end of the data is
+found out before a step, and arrays that don't divide among the devices are
+refused.
 """
 # Some names are those of the base.
 # ruff: noqa: F821
 
 import contextlib
+import itertools
 
 import jax
 
@@ -18,13 +19,38 @@ from keras.src.trainers.data_adapters.array_data_adapter import ArrayDataAdapter
 
 
 class JAXTrainer:
-    # adds: the first batch that is to show the shapes may not be there.
+    # adds: an epoch without data had the logs of the one before.
     def _symbolic_build(self, iterator=None, data_batch=None):
-        refused = contextlib.nullcontext()
         if iterator is not None:
-            refused = iterator.catch_stop_iteration()
-        with refused:
-            super()._symbolic_build(iterator, data_batch)
+            iterator.trainer = self
+        super()._symbolic_build(iterator, data_batch)
+
+    # replaces b0cc6073c398: with a step that failed, the variables were lost
+    # that had been taken away for it.
+    def _get_jax_state(
+        self,
+        trainable_variables=False,
+        non_trainable_variables=False,
+        optimizer_variables=False,
+        metrics_variables=False,
+        purge_model_variables=False,
+    ):
+        state = {}
+        if trainable_variables:
+            state["trainable_variables"] = self.trainable_variables
+        if non_trainable_variables:
+            state["non_trainable_variables"] = self.non_trainable_variables
+        if optimizer_variables:
+            state["optimizer_variables"] = self.optimizer.variables
+        if metrics_variables:
+            state["metrics_variables"] = self.metrics_variables
+        for name, variables in state.items():
+            state[name] = [variable.value for variable in variables]
+        if purge_model_variables:
+            # What `jax_state_sync` gives back, until there is what a step gave.
+            self._jax_state = dict(state)
+            self._purge_model_variables(**dict.fromkeys(state, True))
+        return tuple(state.values())
 
     # adds: shared by training and evaluation.
     def _compile_step(self, step, is_part_of_state):
@@ -118,6 +144,25 @@ class JAXTrainer:
 
 
 class JAXEpochIterator:
+    # replaces bbaac0291856: that the data had ended was found out by a step,
+    # after the variables had been taken away for it.
+    def __next__(self):
+        begin_step, end_step, iterator = next(self._epoch_iterator)
+        with self.catch_stop_iteration():
+            first = next(iterator)
+            return begin_step, end_step, itertools.chain([first], iterator)
+        raise StopIteration
+
+    # adds: `evaluate` gave nothing back after an error.
+    @contextlib.contextmanager
+    def catch_stop_iteration(self, batches=()):
+        with contextlib.ExitStack() as after_error:
+            if hasattr(self, "trainer"):
+                after_error.callback(self.trainer.jax_state_sync)
+            with super().catch_stop_iteration(batches):
+                yield
+            after_error.pop_all()
+
     # replaces cd78237e1618, b8276f7b6e2b, 7ccc8ac7fe03: arrays whose last batch
     # does not divide were refused after the steps before it, and with the
     # variables taken away.

@@ -1,7 +1,8 @@
 """Edits to `trainer.py` of Keras 3.15.1; no whole module, see `edits.py`.
 
-With TensorFlow, a step must not run where there is no data for it, and a
-distributed model must be built from a batch that its replicas share unevenly.
+With TensorFlow, a step must not run where there is no data for it, a model must
+stand an error in its first batch, and a distributed model must be built from a
+batch that its replicas share unevenly.
 """
 # The shells hold names that only the base defines.
 # ruff: noqa: F821
@@ -11,7 +12,7 @@ import itertools
 import tensorflow as tf
 
 from keras.src import tree
-from keras.src.losses import loss as loss_module
+from keras.src.losses import replicas
 from keras.src.trainers.data_adapters import data_adapter_utils
 
 
@@ -25,7 +26,7 @@ class TensorFlowTrainer:
             """Runs a step on each replica's share of a batch."""
 
             def step_on_share(share):
-                with loss_module.replica_share(share):
+                with replicas.replica_share(share):
                     return step_function(share)
 
             strategy = self.distribute_strategy
@@ -107,20 +108,37 @@ class TensorFlowTrainer:
             limit = self.steps_per_execution
             is_local = isinstance(iterator, tf.data.Iterator)
             is_shared = isinstance(iterator, tf.distribute.DistributedIterator)
+            function.has_failed = getattr(function, "has_failed", True)
+            logs = None
             if is_local or (is_shared and limit == 1):
                 logs = multi_step_on_iterator(iterator)
-                if limit == 1:
-                    # An error has said so where the data has ended.
-                    return logs
-                if logs.has_value():
-                    return logs.get_value()
-                raise StopIteration
-            logs = None
-            for data in itertools.islice(iterator, limit):
-                logs = one_step_on_data(data)
+                # With a limit of 1, an error says so where the data has ended.
+                if limit > 1:
+                    logs = logs.get_value() if logs.has_value() else None
+            else:
+                for data in itertools.islice(iterator, limit):
+                    logs = one_step_on_data(data)
             if logs is None:
                 raise StopIteration
+            function.has_failed = False
             return logs
+
+    # replaces a9703da4a49b: a function whose first call has failed may make no
+    # variables in a later one, so that a model could not be trained any more
+    # after an error in its first batch.
+    def make_train_function(self, force=False):
+        if force or self._is_to_be_made(self.train_function):
+            self.train_function = self._make_function(self.train_step)
+
+    # replaces ad5e9155b929: the same.
+    def make_test_function(self, force=False):
+        if force or self._is_to_be_made(self.test_function):
+            self.test_function = self._make_function(self.test_step)
+
+    # adds: shared by training and evaluation.
+    def _is_to_be_made(self, function):
+        """Whether there is no function, or one of ours that has only failed."""
+        return function is None or getattr(function, "has_failed", False)
 
     # replaces 92a504f5eba9: it took the mean of the replicas' batches, which
     # may be of several sizes, to learn the shape of a batch.
@@ -131,6 +149,8 @@ class TensorFlowTrainer:
         """
         if data_batch is not None:
             data_adapter_utils.require_samples(data_batch[0])
+        if iterator is not None:
+            iterator.trainer = self
         strategy = self._distribute_strategy
         if strategy is None:
             return

@@ -1,7 +1,8 @@
 """Edits to `data_adapter_utils.py` of Keras 3.15.1; no whole module, see
 `edits.py`.
 
-Class weights for labels of any shape, and a check for samples.
+Class weights for labels of any shape, a check for samples, and batches as
+`tf.data` takes them.
 """
 
 # Some names are those of the base.
@@ -12,6 +13,8 @@ import numpy as np
 from keras.src import backend
 from keras.src import ops
 from keras.src import tree
+from keras.src.trainers.class_weights import ClassWeights
+from keras.src.trainers.output_matcher import describe
 
 
 # replaces 3c32be181603: a list that holds the label was taken for the label,
@@ -22,14 +25,16 @@ def class_weight_to_sample_weights(y, class_weight):
     Args:
         y: The labels of the only output: class indices, with or without a last
             dimension of 1, or one-hot vectors.
-        class_weight: A dict of class indices to weights. The weight of a class
-            that it leaves out is 1.
+        class_weight: A dict of class indices to weights, or `ClassWeights`.
+            The weight of a class that is left out is 1.
 
     Returns:
         An array with a weight for each label.
     """
+    if not isinstance(class_weight, ClassWeights):
+        class_weight = ClassWeights(class_weight)
     classes = ops.convert_to_numpy(only_label(y))
-    if classes.ndim > 1:
+    if classes.ndim > 1 and not class_weight.are_indices(classes):
         if classes.shape[-1] == 1:
             classes = classes[..., 0]
         else:
@@ -63,15 +68,31 @@ def only_label(y):
 
 # adds: a step on no samples has no loss.
 def require_samples(x):
-    """Refuses a batch that is known to hold no samples."""
-    first = next((leaf for leaf in tree.flatten(x) if leaf is not None), None)
-    shape = getattr(first, "shape", None)
+    """Refuses a batch that is known to hold no samples.
+
+    Of several inputs, one may well be empty, such as the edges of a graph.
+    """
+    shapes = [getattr(leaf, "shape", None) for leaf in tree.flatten(x)]
     # A tensor of TensorFlow may not know how many dimensions it has.
-    if shape is None or getattr(shape, "rank", 1) is None or len(shape) == 0:
-        return
-    if shape[0] == 0:
+    sizes = [
+        shape[0]
+        for shape in shapes
+        if shape is not None and getattr(shape, "rank", 1) and len(shape)
+    ]
+    if sizes and set(sizes) == {0}:
         raise ValueError(
             "Invalid `x`. It holds no samples.\n"
-            f"Received: x with an array of shape {tuple(shape)}\n"
+            f"Received: x={describe(x)}\n"
             "Expected at least one sample."
         )
+
+
+# adds: `tf.data` knows neither lists nor `None`.
+def for_tf_data(batch):
+    """A batch as `get_tensor_spec` describes it."""
+    from keras.src.utils.module_utils import tensorflow as tf
+
+    return tree.map_structure(
+        lambda x: tf.experimental.Optional.empty(None) if x is None else x,
+        tree.lists_to_tuples(batch),
+    )

@@ -1,15 +1,14 @@
 """Edits to `py_dataset_adapter.py` of Keras 3.15.1; no whole module, see
 `edits.py`.
 
-Lists of arrays in a batch work with TensorFlow, too.
+Lists of arrays and `None` in a batch work with TensorFlow, too.
 """
 
-from keras.src import tree
 from keras.src.trainers.data_adapters import data_adapter_utils
 
 
 class PyDatasetAdapter:
-    # replaces 69a47f63fbd0: `tf.data` knows no lists.
+    # replaces 69a47f63fbd0: `tf.data` knows neither lists nor `None`.
     def get_tf_dataset(self):
         from keras.src.utils.module_utils import tensorflow as tf
 
@@ -26,7 +25,7 @@ class PyDatasetAdapter:
                 ]
             )
         dataset = tf.data.Dataset.from_generator(
-            lambda: map(tree.lists_to_tuples, self._get_iterator()),
+            lambda: map(data_adapter_utils.for_tf_data, self._get_iterator()),
             output_signature=self._output_signature,
         )
         if self.enqueuer is None:

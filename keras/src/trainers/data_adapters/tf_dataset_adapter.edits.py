@@ -5,6 +5,7 @@ Class weights mean the same for `tf.data` as for arrays.
 """
 
 from keras.src import backend
+from keras.src.trainers.class_weights import ClassWeights
 from keras.src.trainers.data_adapters import data_adapter_utils
 
 
@@ -14,8 +15,8 @@ def make_class_weight_map_fn(class_weight):
     """Makes a function for `Dataset.map` that weighs samples by their class.
 
     Args:
-        class_weight: A dict of class indices to weights. The weight of a class
-            that it leaves out is 1.
+        class_weight: A dict of class indices to weights, or `ClassWeights`.
+            The weight of a class that is left out is 1.
 
     Returns:
         A function that takes `x` and `y` and returns `x`, `y` and a weight for
@@ -23,10 +24,13 @@ def make_class_weight_map_fn(class_weight):
     """
     from keras.src.utils.module_utils import tensorflow as tf
 
-    count = max(class_weight) + 1
+    if not isinstance(class_weight, ClassWeights):
+        class_weight = ClassWeights(class_weight)
+    first, last = min(class_weight, default=0), max(class_weight, default=0)
+    known = range(first, last + 1)
+    weights = [class_weight.get(index, 1.0) for index in known]
     # The last one is for all other classes.
-    weights = [class_weight.get(index, 1.0) for index in range(count)] + [1.0]
-    weights = tf.constant(weights, backend.floatx())
+    weights = tf.constant([*weights, 1.0], backend.floatx())
 
     def class_weights_map_fn(*data):
         x, y, sample_weight = data_adapter_utils.unpack_x_y_sample_weight(data)
@@ -40,7 +44,7 @@ def make_class_weight_map_fn(class_weight):
         def indices(values):
             return tf.cast(tf.round(values), tf.int32)
 
-        if label.shape.rank == 1:
+        if label.shape.rank == 1 or class_weight.are_indices(label):
             classes = indices(label)
         else:
             classes = tf.cond(
@@ -48,7 +52,8 @@ def make_class_weight_map_fn(class_weight):
                 lambda: indices(label[..., 0]),
                 lambda: tf.argmax(label, axis=-1, output_type=tf.int32),
             )
-        is_known = tf.logical_and(classes >= 0, classes < count)
-        return x, y, tf.gather(weights, tf.where(is_known, classes, count))
+        is_known = tf.logical_and(classes >= first, classes <= last)
+        places = tf.where(is_known, classes - first, len(known))
+        return x, y, tf.gather(weights, places)
 
     return class_weights_map_fn

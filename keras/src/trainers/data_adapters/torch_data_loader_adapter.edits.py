@@ -6,12 +6,11 @@ The lists that a DataLoader makes by default work with TensorFlow, too.
 
 import itertools
 
-from keras.src import tree
 from keras.src.trainers.data_adapters import data_adapter_utils
 
 
 class TorchDataLoaderAdapter:
-    # replaces fea4a2ee5b20: `tf.data` knows no lists.
+    # replaces fea4a2ee5b20: `tf.data` knows neither lists nor `None`.
     def get_tf_dataset(self):
         from keras.src.utils.module_utils import tensorflow as tf
 
@@ -23,6 +22,8 @@ class TorchDataLoaderAdapter:
                 data_adapter_utils.get_tensor_spec(list(batches))
             )
         return tf.data.Dataset.from_generator(
-            lambda: map(tree.lists_to_tuples, self.get_numpy_iterator()),
+            lambda: map(
+                data_adapter_utils.for_tf_data, self.get_numpy_iterator()
+            ),
             output_signature=self._output_signature,
         )

@@ -1,0 +1,164 @@
+"""Which class each label of a batch is of, and what that class weighs.
+
+Not part of upstream Keras 3.15.1, where labels of more than one axis are always
+taken for vectors of classes, and the class is where the highest entry stands.
+Labels of a class index for each timestep or pixel look the same; only the
+output that they belong to tells. So `Model.fit` and `Model.train_on_batch` make
+`ClassWeights` of what the user gave them, which tells it to the data adapters.
+"""
+
+import contextlib
+
+from keras.src import losses
+from keras.src import tree
+from keras.src.losses import ownership
+from keras.src.trainers.output_matcher import invalid
+
+
+class ClassWeights(dict):
+    """Class indices and their weights, numbers all of them.
+
+    Args:
+        class_weight: A dict, or something that can be made one.
+        output_shape: The shape of the model's only output, if it is known and
+            has a loss of Keras' own; else `None`.
+
+    Raises:
+        ValueError: If `class_weight` holds something else.
+    """
+
+    def __init__(self, class_weight, output_shape=None):
+        if not hasattr(class_weight, "keys"):
+            raise _invalid(f"It is of type {type(class_weight)}.", class_weight)
+        super().__init__()
+        for index, weight in dict(class_weight).items():
+            if not (_is_number(index) and float(index).is_integer()):
+                raise _invalid(f"{index!r} is no class index.", class_weight)
+            if not _is_number(weight):
+                raise _invalid(
+                    f"What stands for the class {index!r} is no number.",
+                    class_weight,
+                )
+            self[int(index)] = float(weight)
+        self.output_shape = output_shape
+
+    def are_indices(self, labels):
+        """Whether each entry of the labels is the class of a position."""
+        return _lacks_last_axis(labels.shape, self.output_shape)
+
+
+def _is_number(x):
+    return hasattr(x, "__float__") and tuple(getattr(x, "shape", ())) == ()
+
+
+def _invalid(problem, class_weight):
+    return invalid(
+        "class_weight",
+        problem,
+        class_weight,
+        "a dict of class indices to numbers, such as {0: 1.0, 1: 2.5}. For "
+        "several outputs, pass `sample_weight`.",
+    )
+
+
+def _is_unknown(shape):
+    # A tensor of TensorFlow may not know how many dimensions it has.
+    return shape is None or getattr(shape, "rank", 1) is None
+
+
+def _lacks_last_axis(shape, output_shape):
+    """Whether a shape is that of the output without its last axis."""
+    if _is_unknown(output_shape) or _is_unknown(shape):
+        return False
+    shape, expected = tuple(shape), tuple(output_shape)[:-1]
+    return len(shape) == len(expected) > 1 and all(
+        None in (size, wanted) or size == wanted
+        for size, wanted in zip(shape, expected)
+    )
+
+
+@contextlib.contextmanager
+def read_for(model, class_weight):
+    """Reads the `class_weight` of a call that trains a model.
+
+    Where the model does not tell what it will put out, `check` looks at the
+    first batch.
+
+    Args:
+        model: The model.
+        class_weight: What the user gave.
+
+    Yields:
+        `ClassWeights`, or `None` if the user gave none.
+    """
+    if class_weight is None:
+        yield None
+        return
+    is_own = _has_loss_of_keras(model)
+    shape = _output_shape(model) if is_own else None
+    weights = ClassWeights(class_weight, shape)
+    if is_own and shape is None:
+        model._is_to_check_class_weight = True
+        # A step that is compiled already has no such check in it.
+        model.train_function = None
+    try:
+        yield weights
+    finally:
+        model._is_to_check_class_weight = False
+
+
+def _has_loss_of_keras(model):
+    if model._compile_loss is None:
+        return False
+    found = tree.flatten(model._compile_loss._user_loss)
+    return all(
+        isinstance(loss, str) or ownership.is_keras_own(losses.get(loss))
+        for loss in found
+        if loss is not None
+    )
+
+
+def _output_shape(model):
+    """The shape of the only output, if the model or a checked batch tells."""
+    outputs = tree.flatten(getattr(model, "outputs", None))
+    if len(outputs) == 1 and outputs[0] is not None:
+        return outputs[0].shape
+    return getattr(model, "_checked_output_shape", None)
+
+
+def check(model, y, y_pred):
+    """Refuses labels whose class weights are those of something else.
+
+    Args:
+        model: A model that `read_for` knew no output of, or any other one.
+        y: The labels of a batch.
+        y_pred: The predictions for it.
+
+    Raises:
+        ValueError: If there is a class index for each position of the output,
+            and the sample weights were made for vectors of classes.
+    """
+    if not getattr(model, "_is_to_check_class_weight", False):
+        return
+    shapes = [
+        getattr(leaf, "shape", None)
+        for leaf in (*tree.flatten(y), *tree.flatten(y_pred))
+    ]
+    checked = ()
+    if len(shapes) == 2 and not any(map(_is_unknown, shapes)):
+        labels, output = map(tuple, shapes)
+        if _lacks_last_axis(labels, output) and labels[-1] != 1:
+            raise ValueError(
+                "Invalid `class_weight`. The labels are class indices of each "
+                "position, and the model did not tell the shape of its output "
+                "before the first batch, so that they were read as vectors.\n"
+                f"Received: labels of shape {labels} for an output of shape "
+                f"{output}\n"
+                f"Expected labels of shape {(*labels, 1)}, or `sample_weight` "
+                "instead of `class_weight`."
+            )
+        # Other batches may be longer.
+        checked = (None,) * len(output[:-1]) + output[-1:]
+    model._checked_output_shape = checked
+    # The data that `fit` validates on has no class weights.
+    model._is_to_check_class_weight = False
