@@ -209,16 +209,12 @@ class TellsNothing(keras.Model):
         return self.layer(x)
 
 
-@pytest.mark.parametrize("built", [False, True])
 @pytest.mark.parametrize("method", ["fit", "train_on_batch"])
-def test_class_weight_for_positions_that_are_not_known(method, built):
+def test_class_weight_for_positions_that_are_not_known(method):
     model = TellsNothing()
     model.compile("sgd", "sparse_categorical_crossentropy")
     x = ones_for(TIMESTEPS)
-    if built:
-        model.train_on_batch(x, TIMESTEPS)
-    else:
-        model(x)
+    model(x)
     before = model.get_weights()
     with pytest.raises(ValueError) as error:
         getattr(model, method)(x, TIMESTEPS, class_weight=WEIGHTS)
@@ -250,12 +246,34 @@ def test_what_to_do_where_positions_are_not_known():
 
 
 def test_class_weight_after_a_step_without_it():
-    """The step was compiled when there was nothing to check."""
+    """The step has told what the model puts out."""
     model = still(TellsNothing(), "sparse_categorical_crossentropy")
-    x = ones_for(TIMESTEPS)
+    x, expected = ones_for(TIMESTEPS), np.log(3) * weight_of(TIMESTEPS).mean()
     model.train_on_batch(x, TIMESTEPS, sample_weight=np.ones(2, "float32"))
-    with pytest.raises(ValueError, match="class_weight"):
-        model.train_on_batch(x, TIMESTEPS, class_weight=WEIGHTS)
+    for _ in range(2):
+        found = model.train_on_batch(x, TIMESTEPS, class_weight=WEIGHTS)
+        np.testing.assert_allclose(found, expected, rtol=1e-5)
+
+
+class OwnDefault(dict):
+    """A dict whose classes are weighed by their number."""
+
+    def get(self, index, default=None):
+        return 1.0 + index
+
+
+class OnlyGet:
+    def get(self, index, default=None):
+        return 1.0 + index
+
+
+@pytest.mark.parametrize("make", [OwnDefault, OnlyGet])
+def test_class_weight_of_a_class_of_the_users(make):
+    model = still(keras.Sequential([keras.Input((1,)), dense(1.0)]), "mse")
+    x, y = np.zeros((3, 1), "float32"), np.array([[0.0], [1.0], [2.0]])
+    found = model.train_on_batch(x, y, class_weight=make())
+    # (1 * 0 + 2 * 1 + 3 * 4) / 3
+    np.testing.assert_allclose(found, 14 / 3, rtol=1e-6)
 
 
 def test_class_weight_for_more_positions_than_at_first():

@@ -2567,3 +2567,149 @@ def stepping(program, data, arrange, losses, metrics, weighted_metrics):
     else:
         weighing = {"sample_weight": w}
     return lambda: program.route(model, x, y, **weighing)
+
+
+# 14. Found by programs that no row has: stock is right here.
+
+
+class OwnFunctionInside(keras.metrics.MeanMetricWrapper):
+    """Wraps a method of its own."""
+
+    def __init__(self):
+        super().__init__(self.compute, name="inside")
+
+    def compute(self, y_true, y_pred):
+        return 2 * keras.ops.mean(keras.ops.abs(y_true - y_pred), -1)
+
+
+class LossOfItself(keras.losses.MeanSquaredError):
+    def __init__(self):
+        super().__init__()
+        self.fn = self.compute
+
+    def compute(self, y_true, y_pred):
+        return keras.ops.mean(keras.ops.abs(y_true - y_pred), -1)
+
+
+class WithAMethod(keras.losses.MeanSquaredError):
+    def ranks(self, y_true, y_pred):
+        ranks = 10 * len(y_true.shape) + len(y_pred.shape)
+        return keras.ops.ones_like(y_pred) * ranks
+
+
+def test_function_that_is_a_method_of_its_own_object():
+    y, p = np.zeros((2, 1), "float32"), np.array([[1.0], [3.0]], "float32")
+    inputs = keras.Input((1,))
+    model = keras.Model(inputs, keras.layers.Activation("linear")(inputs))
+    model.compile(loss="mae", metrics=[OwnFunctionInside()])
+    logs = model.evaluate(p, y, verbose=0, return_dict=True)
+    # The mean of 1 and 3, and twice that.
+    assert logs == pytest.approx({"loss": 2.0, "inside": 4.0})
+    assert float(LossOfItself()(y, p)) == pytest.approx(2.0)
+
+
+def test_method_of_an_object_of_keras_own():
+    y = np.zeros(3, "float32")
+    model = keras.Sequential([keras.Input((1,)), keras.layers.Dense(1)])
+    model.compile(loss="mse", metrics=[WithAMethod().ranks])
+    logs = model.evaluate(y[:, None], y, verbose=0, return_dict=True)
+    assert logs["ranks"] == 12.0
+
+
+@pytest.mark.parametrize("value", [0.0, [1.0, 2.0]], ids=["number", "list"])
+@pytest.mark.parametrize("weighted", [False, True])
+def test_function_that_returns_no_tensor(value, weighted):
+    loss = LossFunctionWrapper(lambda y_true, y_pred: value)
+    y = np.zeros((2, 1), "float32")
+    weights = np.array([2.0, 4.0], "float32") if weighted else None
+    expected = np.mean(np.multiply(value, weights if weighted else 1.0))
+    assert float(loss(y, y, weights)) == pytest.approx(expected)
+
+
+@pytest.mark.parametrize("shape", [(1,), (1, 1)])
+def test_number_in_an_array(shape):
+    def one_number(y_true, y_pred):
+        mean = keras.ops.mean(keras.ops.square(y_true - y_pred))
+        return keras.ops.reshape(mean, shape)
+
+    loss = LossFunctionWrapper(one_number)
+    y, p = np.zeros((2, 1), "float32"), np.array([[1.0], [3.0]], "float32")
+    # The mean of 1 and 9, times that of 2 and 4.
+    assert float(loss(y, p, np.array([2.0, 4.0]))) == pytest.approx(15.0)
+    assert float(loss(y, p)) == pytest.approx(5.0)
+
+
+@pytest.mark.parametrize("argument", ["metrics", "weighted_metrics"])
+def test_dict_for_the_only_output_without_a_name(argument):
+    class Plain(keras.Model):
+        def call(self, x):
+            return 2.0 * x
+
+    model = Plain()
+    model.compile(loss="mse", **{argument: {"output": ["mae"]}})
+    x = np.array([[1.0], [3.0]], "float32")
+    logs = model.evaluate(x, 0 * x, verbose=0, return_dict=True)
+    # 4 * (1 + 9) / 2, and 2 * (1 + 3) / 2.
+    assert logs == pytest.approx({"loss": 20.0, "mae": 4.0})
+
+
+class Unhashable:
+    __hash__ = None
+
+    def __call__(self, y_true, y_pred):
+        return keras.ops.mean(keras.ops.subtract(y_true, y_pred))
+
+
+class WithoutReferences:
+    __slots__ = ()
+
+    def __call__(self, y_true, y_pred):
+        return keras.ops.mean(keras.ops.subtract(y_true, y_pred))
+
+
+@pytest.mark.filterwarnings("ignore:`:UserWarning")
+@pytest.mark.parametrize(
+    "arguments",
+    [{"loss": Unhashable()}, {"loss": "mse", "metrics": [WithoutReferences()]}],
+    ids=["unhashable", "no references"],
+)
+def test_callable_that_nothing_can_point_to(arguments):
+    model = keras.Sequential([keras.Input((1,)), keras.layers.Dense(1)])
+    model.compile(**arguments)
+    x = np.array([[1.0], [3.0]], "float32")
+    weights = np.array([2.0, 4.0], "float32")
+    logs = model.train_on_batch(x, x[:, 0], weights, return_dict=True)
+    assert all(map(np.isfinite, logs.values()))
+
+
+def test_monitor_of_a_metric_by_its_own_name():
+    """Stock warns that it is not logged, and trains."""
+    inputs = keras.Input((1,))
+    outputs = [keras.layers.Dense(1, name=name)(inputs) for name in "ab"]
+    model = keras.Model(inputs, outputs)
+    model.compile(loss=["mse", "mse"], metrics=[["mae"], ["mae"]])
+    x = np.ones((2, 1), "float32")
+    stopping = keras.callbacks.EarlyStopping("mae")
+    with pytest.warns(UserWarning, match="not available"):
+        history = model.fit(
+            x, [x, x], epochs=2, callbacks=[stopping], verbose=0
+        ).history
+    assert len(history["loss"]) == 2
+
+
+@pytest.mark.parametrize(
+    "values,weights,expected",
+    [((3,), (3, 1), (3, 1)), ((3, 2, 1), (3, 2), (3, 2)), ((3,), (3,), (3,))],
+)
+def test_shape_without_a_reduction(values, weights, expected):
+    loss = LossFunctionWrapper(
+        lambda y_true, y_pred: keras.ops.reshape(y_pred, values), reduction=None
+    )
+    p = np.arange(1.0, 1 + np.prod(values), dtype="float32")
+    found = loss(0 * p, p, 2 * np.ones(weights, "float32"))
+    assert tuple(found.shape) == expected
+    np.testing.assert_allclose(np.ravel(number_of(found)), 2 * p)
+
+
+def number_of(tensor):
+    return keras.ops.convert_to_numpy(tensor)

@@ -70,9 +70,15 @@ class MonitorCallback(Callback):
         if name == "loss":
             return "down"
         named = _named_metrics(getattr(self.model, "metrics", ()))
-        # An output called `val` logs `val_..._loss` in training, too.
+        # An output called `val` logs `val_..._loss` in training, too. What is
+        # logged under no such name is warned of later, as in the base release.
         metric = named.get(name) or named.get(self.monitor)
-        return getattr(metric, "_direction", None)
+        if metric is None:
+            own = {one.name: one for one in reversed(list(named.values()))}
+            metric = own.get(name)
+        if not hasattr(metric, "_direction"):
+            return None
+        return "up" if metric._direction == "up" else "down"
 
     def _is_improvement(self, monitor_value, reference_value):
         if reference_value is None:

@@ -28,9 +28,7 @@ from keras.src.losses.replicas import (
 from keras.src.losses.weighting import apply_mask
 from keras.src.losses.weighting import is_converted
 from keras.src.losses.weighting import map_leaves
-from keras.src.losses.weighting import (
-    squeeze_or_expand_to_same_rank as squeeze_or_expand_to_same_rank,
-)
+from keras.src.losses.weighting import squeeze_or_expand_to_same_rank
 from keras.src.saving.keras_saveable import KerasSaveable
 from keras.src.utils.naming import auto_name
 
@@ -116,14 +114,14 @@ class Loss(KerasSaveable):
         """
         mask = backend.get_keras_mask(y_pred)
         if sample_weight is not None:
-            sample_weight = ops.convert_to_tensor(sample_weight, self._dtype)
+            sample_weight = ops.convert_to_tensor(sample_weight, self.dtype)
         values = self._unreduced(y_true, y_pred, sample_weight, mask)
         return reduce_weighted_values(
             values,
             sample_weight=sample_weight,
             mask=weighting.both(mask, backend.get_keras_mask(values)),
             reduction=self.reduction,
-            dtype=self._dtype,
+            dtype=self.dtype,
         )
 
     def _unreduced(self, y_true, y_pred, sample_weight=None, mask=None):
@@ -165,7 +163,7 @@ class Loss(KerasSaveable):
 
     def _convert(self, y_true, y_pred):
         """Labels and predictions as tensors, for a loss of Keras' own."""
-        dtype = self._dtype
+        dtype = self.dtype
         if is_converted(y_true, dtype) and is_converted(y_pred, dtype):
             return y_true, y_pred
         y_pred = _numbers_as_array(y_pred)
@@ -174,12 +172,12 @@ class Loss(KerasSaveable):
         return map_leaves(self._label, y_true), map_leaves(self._tensor, y_pred)
 
     def _tensor(self, x):
-        if is_converted(x, self._dtype):
+        if is_converted(x, self.dtype):
             return x
-        return ops.convert_to_tensor(x, dtype=self._dtype)
+        return ops.convert_to_tensor(x, dtype=self.dtype)
 
     def _label(self, x):
-        if self._dtype not in _NARROW:
+        if self.dtype not in _NARROW:
             return self._tensor(x)
         if not hasattr(x, "dtype"):
             x = np.asarray(x)
@@ -345,12 +343,26 @@ def reduce_weighted_values(
         values = ops.convert_to_tensor(values, dtype=dtype)
     if sample_weight is None and mask is None:
         return reduce_values(values, None, reduction)
-    shape = values.shape
     if sample_weight is not None:
         sample_weight = ops.convert_to_tensor(sample_weight, values.dtype)
-        sample_weight = weighting.align(sample_weight, shape, "sample_weight")
     if mask is not None:
         mask = ops.convert_to_tensor(mask, "bool")
-        mask = weighting.align(mask, shape, "mask")
+    if all(size == 1 for size in values.shape) and any(
+        map(weighting.axes_told_apart, (sample_weight, mask))
+    ):
+        values = ops.reshape(values, ())
+    elif sample_weight is not None:
+        # Without a reduction, users see the shape that the base release gives.
+        values, sample_weight = squeeze_or_expand_to_same_rank(
+            values, sample_weight
+        )
+    else:
+        values, mask = squeeze_or_expand_to_same_rank(values, mask)
+    if sample_weight is not None:
+        sample_weight = weighting.align(
+            sample_weight, values.shape, "sample_weight"
+        )
+    if mask is not None:
+        mask = weighting.align(mask, values.shape, "mask")
     weight = apply_mask(sample_weight, mask, values.dtype, reduction)
     return reduce_values(values * weight, weight, reduction)

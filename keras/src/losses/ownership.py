@@ -45,6 +45,8 @@ def worker(obj):
             obj = obj.func
             continue
         if isinstance(obj, types.MethodType):
+            if not _is_defined_by_keras(obj.__func__):
+                return obj.__func__
             obj = obj.__self__
             continue
         if isinstance(obj, types.FunctionType):
@@ -115,9 +117,14 @@ def warn_once(found, what, text):
             each kind once.
         text: What follows its name.
     """
-    owner = found
-    if hasattr(type(found), "update_state") or hasattr(type(found), "call"):
-        owner = type(found)
+    owner, kind = found, type(found)
+    is_function = isinstance(found, types.FunctionType)
+    # What a compiler has made of a function has a class of nobody's own.
+    has_own_class = isinstance(
+        getattr(kind, "__call__", None), types.FunctionType
+    ) or hasattr(kind, "update_state")
+    if has_own_class and not is_function:
+        owner = kind
     given = _warned.setdefault(owner, set())
     if what not in given:
         given.add(what)

@@ -162,10 +162,10 @@ def align(weight, shape, what):
         ValueError: If an axis has another size than that of the values.
     """
     rank, axes = len(shape), axes_told_apart(weight)
-    while len(weight.shape) > max(rank, axes):
-        weight = ops.squeeze(weight, axis=-1)
     if rank == 0 or len(weight.shape) == 0:
         return weight
+    while len(weight.shape) > max(rank, axes):
+        weight = ops.squeeze(weight, axis=-1)
     fits = axes <= rank and all(
         mine in (None, 1, its) or its is None
         for mine, its in zip(weight.shape, shape)

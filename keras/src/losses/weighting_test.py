@@ -26,7 +26,7 @@ class WeightingTest(testing.TestCase):
         # One number has no shape of its own.
         ((2,), (), (2,)),
         ((2, 3), (), (2, 3)),
-        ((1,), (), ()),
+        ((2, 1), (), (2, 1)),
     )
     def test_align(self, shape, values, expected):
         aligned = weighting.align(zeros(*shape), values, "sample_weight")

@@ -28,10 +28,13 @@ class ClassWeights(dict):
     """
 
     def __init__(self, class_weight, output_shape=None):
-        if not hasattr(class_weight, "keys"):
+        if not hasattr(class_weight, "get"):
             raise _invalid(f"It is of type {type(class_weight)}.", class_weight)
         super().__init__()
-        for index, weight in dict(class_weight).items():
+        # Which may be a class of the user's.
+        self._given = class_weight
+        keys = getattr(class_weight, "keys", tuple)()
+        for index, weight in [(key, class_weight[key]) for key in keys]:
             if not (_is_number(index) and float(index).is_integer()):
                 raise _invalid(f"{index!r} is no class index.", class_weight)
             if not _is_number(weight):
@@ -41,6 +44,9 @@ class ClassWeights(dict):
                 )
             self[int(index)] = float(weight)
         self.output_shape = output_shape
+
+    def get(self, index, default=None):
+        return self._given.get(index, default)
 
     def are_indices(self, labels):
         """Whether each entry of the labels is the class of a position."""
@@ -99,8 +105,6 @@ def read_for(model, class_weight):
     weights = ClassWeights(class_weight, shape)
     if is_own and shape is None:
         model._is_to_check_class_weight = True
-        # A step that is compiled already has no such check in it.
-        model.train_function = None
     try:
         yield weights
     finally:
@@ -138,7 +142,8 @@ def check(model, y, y_pred):
         ValueError: If there is a class index for each position of the output,
             and the sample weights were made for vectors of classes.
     """
-    if not getattr(model, "_is_to_check_class_weight", False):
+    is_to_refuse = getattr(model, "_is_to_check_class_weight", False)
+    if hasattr(model, "_checked_output_shape") and not is_to_refuse:
         return
     shapes = [
         getattr(leaf, "shape", None)
@@ -147,7 +152,8 @@ def check(model, y, y_pred):
     checked = ()
     if len(shapes) == 2 and not any(map(_is_unknown, shapes)):
         labels, output = map(tuple, shapes)
-        if _lacks_last_axis(labels, output) and labels[-1] != 1:
+        is_wrong = _lacks_last_axis(labels, output) and labels[-1] != 1
+        if is_wrong and is_to_refuse:
             raise ValueError(
                 "Invalid `class_weight`. The labels are class indices of each "
                 "position, and the model did not tell the shape of its output "

@@ -218,6 +218,14 @@ class OutputMatcher:
         elif _lists_losses_of(argument, root, value) or _fits(root, value):
             matches = []
             self._descend(argument, root, value, (), matches, refuse)
+        elif (
+            argument.several
+            and isinstance(value, dict)
+            and self.names == [None]
+            and len(value) == 1
+        ):
+            # Whatever the key is, the only output has no other name.
+            matches = [Match(0, x, (key,)) for key, x in value.items()]
         elif isinstance(value, dict):
             matches = self._by_name(value, refuse)
         elif argument.several and len(self) == 1 and len(value) != 1:

@@ -25,8 +25,9 @@ class LossMean(metrics_module.Mean):
         # 600 batches in bfloat16 would saturate.
         wide = "float64" if backend.floatx() == "float64" else "float32"
         super().__init__(name=name, dtype=wide)
-        # `keras.callbacks.MonitorCallback` reads it.
-        self._direction = "down" if is_loss else None
+        if is_loss:
+            # `keras.callbacks.MonitorCallback` reads it.
+            self._direction = "down"
 
     def result(self):
         return native.ratio(self.total, self.count)
