@@ -249,7 +249,7 @@ def test_class_weight_after_a_step_without_it():
     """The step has told what the model puts out."""
     model = still(TellsNothing(), "sparse_categorical_crossentropy")
     x, expected = ones_for(TIMESTEPS), np.log(3) * weight_of(TIMESTEPS).mean()
-    model.train_on_batch(x, TIMESTEPS, sample_weight=np.ones(2, "float32"))
+    model.train_on_batch(x, TIMESTEPS)
     for _ in range(2):
         found = model.train_on_batch(x, TIMESTEPS, class_weight=WEIGHTS)
         np.testing.assert_allclose(found, expected, rtol=1e-5)
@@ -615,6 +615,8 @@ def test_several_sample_weights_for_a_dict_in_a_dict():
     # Their mean, as stock Keras has it for a pair.
     loss = model.evaluate(THREE, y, sample_weight=weights, verbose=0)
     np.testing.assert_allclose(loss, 1.5 * 5 * MEAN_SQUARE, rtol=1e-5)
+    model = with_heads(lambda a, b, c: {"s": {"a": a, "b": b}})
+    still(model, {"s": squares_of_pair})
     weights["s"]["b"] = 2 * SHARED[:, None]
     with pytest.raises(ValueError, match="sample_weight"):
         model.evaluate(THREE, y, sample_weight=weights, verbose=0)
