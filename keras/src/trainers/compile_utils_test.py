@@ -830,12 +830,16 @@ class CompileMetricsTest(testing.TestCase):
         # Four times 0, and 10 once.
         self.assertAllClose(metrics_list.get_result()["largest"], 2.0)
         metrics_list.reset_state()
-        for x, mask in ((X[:4], [True] * 4), (X[3:], [True, False])):
-            y_pred = ops.convert_to_tensor(x)
+        for largest, mask in (
+            (1.0, [[True, True], [True, False]]),
+            (7.0, [[True, False], [False, False]]),
+        ):
+            y_pred = ops.full((2, 2, 1), largest)
             backend.set_keras_mask(y_pred, ops.convert_to_tensor(mask))
-            metrics_list.update_state(0 * x, y_pred)
-        # Of the last two, the first counts for both: (4 * 0 + 10) / 5.
-        self.assertAllClose(metrics_list.get_result()["largest"], 2.0)
+            metrics_list.update_state(ops.zeros((2, 2, 1)), y_pred)
+        # (3 * 1 + 7) / 4
+        found = metrics_list.get_result()["largest"]
+        self.assertAllClose(found, 2.5)
 
     def test_none_is_no_metric(self):
         self.assertIsNone(get_metrics_list(None, ZEROS, X))
