@@ -1,7 +1,7 @@
 """Makes losses and metrics of what `compile` accepts as one.
 
-Part of `compile_utils.py` in upstream Keras 3.15.1, which has these functions
-under the same names.
+Not part of upstream Keras 3.15.1, which has these functions, under the same
+names, in `compile_utils.py`.
 """
 
 from keras.src import losses as losses_module

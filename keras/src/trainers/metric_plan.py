@@ -1,4 +1,4 @@
-"""Which metrics an output has, what they are handed, and what they are called.
+"""Which metrics an output has, what they get, and what they are called.
 
 Not part of upstream Keras 3.15.1, which hands all metrics the same.
 """
