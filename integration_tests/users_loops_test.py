@@ -1952,3 +1952,24 @@ def test_nothing_is_recorded_for_nobody(contributions, place):
         model.fit(x, y, verbose=0)
         assert [metric.name for metric in model.metrics] == names
         assert len(model.metrics_variables) == variables
+
+
+# 12. Found by a program that no row has: stock is right here.
+
+
+@not_jax
+def test_weight_of_the_total_in_an_own_step():
+    class Weighs(keras.Model):
+        def test_step(self, data):
+            x, y = data[:2]
+            loss = self.compute_loss(x, y, self(x))
+            total = next(m for m in self.metrics if m.name == "loss")
+            total.update_state(loss, sample_weight=2.0)
+            return {"loss": total.result()}
+
+    model = functional({"a": 2.0, "b": 3.0}, list, Weighs)
+    still(model, "mae", eager=True)
+    x = column(1, 1, 4)
+    # Batches of two and of one sample count alike: 5 and 20.
+    found = evaluated(model, x, batch_size=2)
+    assert found["loss"] == pytest.approx(12.5)

@@ -62,17 +62,22 @@ class TotalLoss(LossMean):
 class BatchSizes(threading.local):
     """Hands on the size of the last batch, once.
 
-    `tf.distribute` runs each replica in a thread of its own.
+    Only a trainer's own step is told: what a step of the user's tells the total
+    is the user's. `tf.distribute` runs each replica in a thread of its own.
     """
 
-    size = None
+    seen = None
+    told = None
 
-    def put(self, size):
-        self.size = size
+    def put(self, size=None):
+        self.seen, self.told = size, None
+
+    def tell(self):
+        self.told = self.seen
 
     def take(self):
         """The size, or `None` if there is none that can be used here."""
-        size, self.size = self.size, None
+        size, self.told = self.told, None
         return size if native.is_of_this_graph(size) else None
 
 

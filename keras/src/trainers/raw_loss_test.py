@@ -66,12 +66,14 @@ class RawLossTest(testing.TestCase):
         losses = Sizes()
         total = raw_loss.TotalLoss(losses)
         losses.sizes.put(3)
+        losses.sizes.tell()
         total.update_state(2.0, sample_weight=7)
         # The size is handed on once.
         total.update_state(10.0, sample_weight=1)
         # (3 * 2 + 10) / 4
         self.assertAllClose(total.result(), 4.0)
         losses.sizes.put(3)
+        losses.sizes.tell()
         # Weights of values are no number of samples.
         total.reset_state()
         total.update_state([1.0, 5.0], sample_weight=[1.0, 3.0])
@@ -80,6 +82,7 @@ class RawLossTest(testing.TestCase):
     def test_sizes_are_those_of_the_thread(self):
         sizes = raw_loss.BatchSizes()
         sizes.put(3)
+        sizes.tell()
         found = []
         thread = threading.Thread(target=lambda: found.append(sizes.take()))
         thread.start()

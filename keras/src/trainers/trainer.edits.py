@@ -246,8 +246,13 @@ class Trainer:
         arguments = {}
         if self._compute_loss_has_training_arg:
             arguments["training"] = training
+        compile_loss = self._compile_loss
+        if compile_loss is not None:
+            compile_loss.sizes.put()
         loss = self.compute_loss(x, y, y_pred, sample_weight, **arguments)
-        if self.loss is not None and self._compile_loss is None:
+        if compile_loss is not None:
+            compile_loss.sizes.tell()
+        elif self.loss is not None:
             is_override = type(self).compute_loss is not Trainer.compute_loss
             if not (is_override or self.losses):
                 raise ValueError(
