@@ -126,9 +126,10 @@ class Loss(KerasSaveable):
 
     def _unreduced(self, y_true, y_pred, sample_weight=None, mask=None):
         """The unreduced loss, with an entry for each that is to be weighed."""
-        found = ownership.worker(self)
-        axes = max(map(weighting.axes_told_apart, (sample_weight, mask)))
-        if ownership.is_keras_own(found):
+        found, axes = ownership.worker(self), 0
+        if sample_weight is not None or mask is not None:
+            axes = max(map(weighting.axes_told_apart, (sample_weight, mask)))
+        if ownership.is_defined_by_keras(found):
             y_true, y_pred = self._convert(y_true, y_pred)
             if axes and ownership.is_entrywise(found):
                 y_true, y_pred = weighting.keep_apart(y_true, y_pred, axes)

@@ -45,14 +45,14 @@ def worker(obj):
             obj = obj.func
             continue
         if isinstance(obj, types.MethodType):
-            if not _is_defined_by_keras(obj.__func__):
+            if not is_defined_by_keras(obj.__func__):
                 return obj.__func__
             obj = obj.__self__
             continue
         if isinstance(obj, types.FunctionType):
             return obj
         method = _method(obj)
-        if not _is_defined_by_keras(method):
+        if not is_defined_by_keras(method):
             return obj
         if isinstance(obj, type):
             return method
@@ -72,14 +72,15 @@ def _method(obj):
     if name in getattr(obj, "__dict__", ()):
         # Whoever puts a function there has written it.
         return None
-    if name == "call" and not _is_defined_by_keras(
+    if name == "call" and not is_defined_by_keras(
         getattr(kind, "__call__", None)
     ):
         return None
     return getattr(kind, name, None)
 
 
-def _is_defined_by_keras(function):
+def is_defined_by_keras(function):
+    """Whether a function, or what `worker` returns, is Keras' own."""
     # Not `__module__`, which `functools.wraps` copies.
     module = getattr(function, "__globals__", {}).get("__name__", "")
     # Tests, which lie beside the modules, write what users would.
@@ -100,7 +101,7 @@ def is_keras_own(obj):
     Returns:
         A bool.
     """
-    return _is_defined_by_keras(worker(obj))
+    return is_defined_by_keras(worker(obj))
 
 
 def is_entrywise(function):

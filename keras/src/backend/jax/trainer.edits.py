@@ -148,9 +148,11 @@ class JAXEpochIterator:
     # after the variables had been taken away for it.
     def __next__(self):
         begin_step, end_step, iterator = next(self._epoch_iterator)
+        first = list(itertools.islice(iterator, 1))
+        if first:
+            return begin_step, end_step, itertools.chain(first, iterator)
         with self.catch_stop_iteration():
-            first = next(iterator)
-            return begin_step, end_step, itertools.chain([first], iterator)
+            next(iterator)
         raise StopIteration
 
     # adds: `evaluate` gave nothing back after an error.
