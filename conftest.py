@@ -21,7 +21,7 @@ ROOT = pathlib.Path(__file__).resolve().parent
 sys.path.append(str(ROOT))
 
 import pip_build  # noqa: E402
-from integration_tests import checkout_finder  # noqa: E402
+from integration_tests.support import checkout_finder  # noqa: E402
 
 MAIN_MODULE = "keras.src.trainers.compile_utils"
 

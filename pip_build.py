@@ -26,7 +26,7 @@ import subprocess
 import tempfile
 import zipfile
 
-import edits
+from patching import edits
 
 ROOT = pathlib.Path(__file__).resolve().parent
 BUILD = ROOT / "build"

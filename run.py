@@ -63,7 +63,7 @@ def test(arguments, rest):
     python = prepare(
         "test", [f"--requirement={pip_build.PINS}"], arguments.base_wheel
     )
-    command = [python, "-m", "integration_tests.matrix"]
+    command = [python, "-m", "integration_tests.support.matrix"]
     command += ["--backend", *arguments.backend]
     command += ["--stock"] if arguments.stock else []
     return subprocess.call([*command, "--", *rest], cwd=pip_build.ROOT)

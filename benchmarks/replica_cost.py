@@ -209,7 +209,7 @@ BACKENDS = {
 def measured(title, is_fork):
     """What a process that has only one of the two finds."""
     backend = BACKENDS[title][0]
-    finder = ROOT / "integration_tests" / "checkout_finder.py"
+    finder = ROOT / "integration_tests" / "support" / "checkout_finder.py"
     command = [sys.executable, finder, *["--stock"] * (not is_fork)]
     flags = f"--xla_force_host_platform_device_count={max(REPLICAS)}"
     answer = subprocess.run(

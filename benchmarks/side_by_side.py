@@ -10,7 +10,7 @@ import time
 from typing import NamedTuple
 
 import pip_build
-from integration_tests import checkout_finder
+from integration_tests.support import checkout_finder
 
 PACKAGE = "keras"
 

@@ -19,7 +19,7 @@ import time
 import rich.progress
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
-RUNNER = ROOT / "integration_tests" / "checkout_finder.py"
+RUNNER = ROOT / "integration_tests" / "support" / "checkout_finder.py"
 BATCH = 32
 GOAL = 1.02
 

@@ -31,9 +31,9 @@ if str(ROOT) not in sys.path:
     sys.path.append(str(ROOT))
 
 import pip_build  # noqa: E402
-from integration_tests import older_keras  # noqa: E402
+from integration_tests.support import older_keras  # noqa: E402
 
-FINDER = ROOT / "integration_tests" / "checkout_finder.py"
+FINDER = ROOT / "integration_tests" / "support" / "checkout_finder.py"
 CHECK = ROOT / "tools" / "check_losses.py"
 BACKENDS = ("tensorflow", "jax", "torch")
 # Those that every release can be imported with.

@@ -16,9 +16,9 @@ import numpy as np
 import pytest
 
 import keras
-from integration_tests import check_losses_cases as cases
-from integration_tests import older_keras
-from integration_tests import parity_grid
+from integration_tests.support import check_losses_cases as cases
+from integration_tests.support import older_keras
+from integration_tests.support import parity_grid
 
 BACKEND = keras.backend.backend()
 BATCHES = "each batch counts the same, so a short one counts too much"

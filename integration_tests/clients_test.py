@@ -13,11 +13,13 @@ import sys
 import numpy as np
 import pytest
 
-from integration_tests import checkout_finder
-from integration_tests import clients
-from integration_tests import clients_cases
+from integration_tests.support import checkout_finder
+from integration_tests.support import clients
+from integration_tests.support import clients_cases
 
-SCRIPT = checkout_finder.ROOT / "integration_tests" / "clients_cases.py"
+SCRIPT = (
+    checkout_finder.ROOT / "integration_tests" / "support" / "clients_cases.py"
+)
 
 
 @pytest.fixture(scope="module")

@@ -8,8 +8,8 @@ import traceback
 
 import pytest
 
-import edits
 import pip_build
+from patching import edits
 
 BASE = '''"""A module.\x0c"""
 import os

@@ -13,20 +13,20 @@ import numpy as np
 import pytest
 
 import keras
-from integration_tests.matching_models import KERNELS
-from integration_tests.matching_models import LABELS
-from integration_tests.matching_models import ROWS
-from integration_tests.matching_models import SINGLE_MODELS
-from integration_tests.matching_models import X
-from integration_tests.matching_models import assert_logged
-from integration_tests.matching_models import cases
-from integration_tests.matching_models import compiled
-from integration_tests.matching_models import fit
-from integration_tests.matching_models import functional
-from integration_tests.matching_models import kernels
-from integration_tests.matching_models import pack
-from integration_tests.matching_models import subclassed
-from integration_tests.matching_models import train
+from integration_tests.support.matching_models import KERNELS
+from integration_tests.support.matching_models import LABELS
+from integration_tests.support.matching_models import ROWS
+from integration_tests.support.matching_models import SINGLE_MODELS
+from integration_tests.support.matching_models import X
+from integration_tests.support.matching_models import assert_logged
+from integration_tests.support.matching_models import cases
+from integration_tests.support.matching_models import compiled
+from integration_tests.support.matching_models import fit
+from integration_tests.support.matching_models import functional
+from integration_tests.support.matching_models import kernels
+from integration_tests.support.matching_models import pack
+from integration_tests.support.matching_models import subclassed
+from integration_tests.support.matching_models import train
 
 Z, A, M = (LABELS[head] for head in "zam")
 SHARES = np.ones((ROWS,), "float32")

@@ -14,7 +14,7 @@ import sys
 import numpy as np
 import pytest
 
-from integration_tests import checkout_finder
+from integration_tests.support import checkout_finder
 
 EXAMPLES = pathlib.Path(checkout_finder.ROOT) / "examples"
 # Epochs times batches, for each training.

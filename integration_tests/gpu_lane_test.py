@@ -7,8 +7,8 @@ import pytest
 
 import keras
 import pip_build
-from integration_tests import gpu_lane
-from integration_tests import matrix
+from integration_tests.support import gpu_lane
+from integration_tests.support import matrix
 
 FORK, STOCK = pip_build.version(), pip_build.locked_base()[0]
 RESULT = matrix.Result("jax", "gpu_lane", 7, 1, 2, 3.4)

@@ -9,7 +9,7 @@ import sys
 import pytest
 
 import keras
-from integration_tests import checkout_finder
+from integration_tests.support import checkout_finder
 
 GUIDE = checkout_finder.ROOT / "guides" / "reading_losses.py"
 

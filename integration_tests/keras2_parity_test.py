@@ -11,11 +11,11 @@ import logging
 import pytest
 
 import keras
-from integration_tests import parity_grid
-from integration_tests.keras2_differences import DIFFERENCES
-from integration_tests.keras2_differences import PLAIN
-from integration_tests.keras2_differences import has_same_order
-from integration_tests.keras2_differences import is_comparable
+from integration_tests.support import parity_grid
+from integration_tests.support.keras2_differences import DIFFERENCES
+from integration_tests.support.keras2_differences import PLAIN
+from integration_tests.support.keras2_differences import has_same_order
+from integration_tests.support.keras2_differences import is_comparable
 
 # Float32 has 24 bits, so that each rounding is wrong by 6e-8 of what is added.
 # A number comes from some dozens of them, of terms up to about 1; the furthest

@@ -8,7 +8,7 @@ import pytest
 
 import keras
 import pip_build
-from integration_tests import mutation
+from integration_tests.support import mutation
 
 # Of each kind one: the raw loss, the number of samples, a mask.
 KILLED = (

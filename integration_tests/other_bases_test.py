@@ -2,7 +2,7 @@
 
 import pytest
 
-from integration_tests import other_bases
+from integration_tests.support import other_bases
 
 NEW = ("3.13.2", "jax", "ours", "8", "1", "0", "2", "`A::test_b`")
 OLD = ("3.15.1", "torch", "upstream", "9", "0", "3", "0", "")

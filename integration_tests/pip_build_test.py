@@ -14,8 +14,8 @@ import zipfile
 
 import pytest
 
-import edits
 import pip_build
+from patching import edits
 
 INFO = f"keras-{pip_build.version()}.dist-info"
 BASE_INFO = f"keras-{pip_build.locked_base()[0]}.dist-info"
@@ -23,16 +23,17 @@ BASE_INFO = f"keras-{pip_build.locked_base()[0]}.dist-info"
 
 def copy_checkout(folder):
     """A copy of what the wheel is made of, without anything built."""
-    folder.mkdir()
+    (folder / "patching").mkdir(parents=True)
     for name in (
         "pip_build.py",
-        "edits.py",
+        "patching/__init__.py",
+        "patching/edits.py",
         "requirements.txt",
         "requirements-base.txt",
         "requirements-other-bases.txt",
         "LICENSE",
     ):
-        shutil.copy(pip_build.ROOT / name, folder)
+        shutil.copy(pip_build.ROOT / name, folder / name)
     ignored = shutil.ignore_patterns("__pycache__")
     shutil.copytree(pip_build.ROOT / "keras", folder / "keras", ignore=ignored)
     (folder / "keras/src/trainers/an_extra_test.py").touch()

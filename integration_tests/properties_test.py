@@ -21,8 +21,8 @@ from hypothesis import settings
 from hypothesis import strategies as st
 
 import keras
-from integration_tests import reference
-from integration_tests.matching_models import Batches
+from integration_tests.support import reference
+from integration_tests.support.matching_models import Batches
 from keras.src.trainers.compile_utils import CompileLoss
 from keras.src.trainers.compile_utils import CompileMetrics
 

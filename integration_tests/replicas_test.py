@@ -18,9 +18,9 @@ import numpy as np
 import pytest
 
 import keras
-from integration_tests import checkout_finder
-from integration_tests import replica_cases as cases
-from integration_tests import replica_workers as workers
+from integration_tests.support import checkout_finder
+from integration_tests.support import replica_cases as cases
+from integration_tests.support import replica_workers as workers
 
 BACKEND = keras.backend.backend()
 # A worker that waits for another one which has died waits for very long.

@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 
 import keras
-from integration_tests import checkout_finder
+from integration_tests.support import checkout_finder
 from keras.src import losses as losses_module
 
 BACKEND = keras.backend.backend()

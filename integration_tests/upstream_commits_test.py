@@ -1,6 +1,6 @@
 """Which of upstream's tests a commit is put to, and how the table is kept."""
 
-from integration_tests import upstream_commits
+from integration_tests.support import upstream_commits
 
 OLD = ("10. Tenth", "jax", "`keras.src.trainers`", "7", "0", "2")
 NEW = ("2. Second", "jax", "`keras.src.trainers`", "5", "1", "0")

@@ -112,17 +112,18 @@ class Loss(KerasSaveable):
         Raises:
             ValueError: If sample weights or mask don't fit the unreduced loss.
         """
-        mask = backend.get_keras_mask(y_pred)
-        if sample_weight is not None:
-            sample_weight = ops.convert_to_tensor(sample_weight, self.dtype)
-        values = self._unreduced(y_true, y_pred, sample_weight, mask)
-        return reduce_weighted_values(
-            values,
-            sample_weight=sample_weight,
-            mask=weighting.both(mask, backend.get_keras_mask(values)),
-            reduction=self.reduction,
-            dtype=self.dtype,
-        )
+        with ops.name_scope(self.name):
+            mask = backend.get_keras_mask(y_pred)
+            if sample_weight is not None:
+                sample_weight = ops.convert_to_tensor(sample_weight, self.dtype)
+            values = self._unreduced(y_true, y_pred, sample_weight, mask)
+            return reduce_weighted_values(
+                values,
+                sample_weight=sample_weight,
+                mask=weighting.both(mask, backend.get_keras_mask(values)),
+                reduction=self.reduction,
+                dtype=self.dtype,
+            )
 
     def _unreduced(self, y_true, y_pred, sample_weight=None, mask=None):
         """The unreduced loss, with an entry for each that is to be weighed."""

@@ -1,4 +1,4 @@
-"""Edits to `losses.py` of Keras 3.15.1; no whole module, see `edits.py`.
+"""Edits to `losses.py` of Keras 3.15.1; no whole module, see `patching`.
 
 Losses are saved with all that they were made with. Upstream has done the same
 since (keras #23286).

@@ -1,4 +1,4 @@
-"""Edits to `model.py` of Keras 3.15.1; no whole module, see `edits.py`.
+"""Edits to `model.py` of Keras 3.15.1; no whole module, see `patching`.
 
 What `class_weight` means depends on the model's output and loss, which data
 adapters don't know.

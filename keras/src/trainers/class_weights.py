@@ -12,7 +12,7 @@ import contextlib
 from keras.src import losses
 from keras.src import tree
 from keras.src.losses import ownership
-from keras.src.trainers.output_matcher import invalid
+from keras.src.trainers.argument_errors import invalid
 
 
 class ClassWeights(dict):

@@ -11,8 +11,6 @@ resolved into flat lists (`loss_plan.py`, `metric_plan.py`). Each step is a loop
 over one.
 """
 
-import contextlib
-
 from keras.src import losses as losses_module
 from keras.src import metrics as metrics_module
 from keras.src import ops
@@ -27,11 +25,8 @@ from keras.src.trainers.identifiers import get_metric as get_metric
 from keras.src.trainers.identifiers import (
     is_binary_or_sparse_categorical as is_binary_or_sparse_categorical,
 )
-from keras.src.trainers.loss_weights import (
-    current_loss_weights as current_loss_weights,
-)
+from keras.src.trainers.loss_weights import HandedWeights
 from keras.src.trainers.loss_weights import plain_weights
-from keras.src.trainers.loss_weights import variables_in
 from keras.src.trainers.loss_weights import weigh
 from keras.src.trainers.metric_plan import MetricsList as MetricsList
 from keras.src.trainers.metric_plan import get_metrics_list
@@ -39,7 +34,6 @@ from keras.src.trainers.output_matcher import Y_TRUE
 from keras.src.trainers.output_matcher import OutputMatcher
 from keras.src.trainers.output_structure import is_container
 from keras.src.trainers.output_structure import signature
-from keras.src.trainers.output_structure import unique_names
 from keras.src.utils.tracking import DotNotTrackScope
 from keras.src.utils.tracking import no_automatic_dependency_tracking
 
@@ -99,13 +93,10 @@ class CompileMetrics(metrics_module.Metric):
         taken, named = self._taken_names(), self._named
         if named[0] == taken:
             return named[1]
+        flat = self._flat_metrics, self._flat_weighted_metrics
         lists = {
-            "metrics": self._flat_metrics,
-            "weighted_metrics": self._flat_weighted_metrics,
-        }
-        lists = {
-            name: {i: one.metrics for i, one in enumerate(flat) if one}
-            for name, flat in lists.items()
+            name: {i: one.metrics for i, one in enumerate(metrics) if one}
+            for name, metrics in zip(("metrics", "weighted_metrics"), flat)
         }
         matcher = next(iter(self._matchers.values()))
         named = metric_plan.name_metrics(lists, matcher, taken)
@@ -324,15 +315,14 @@ class CompileLoss(losses_module.Loss):
         self._targets = {}
         self._matchers = {}
         self._metrics = []
-        self._contributions = []
-        self._logs_contributions = False
-        self._handed_weights = {}
+        self._contributions = raw_loss.Contributions()
+        self.handed_weights = HandedWeights(self._loss_weights)
 
     Loss = loss_plan.LossEntry
 
     @property
     def metrics(self):
-        return [*self._metrics, *self._contributions]
+        return [*self._metrics, *self._contributions.metrics]
 
     @property
     def variables(self):
@@ -346,7 +336,8 @@ class CompileLoss(losses_module.Loss):
         loss entry, and the contributions.
         """
         is_single = len(self._metrics) == 1
-        return [*(self._metrics if is_single else []), *self._contributions]
+        raw_losses = self._metrics if is_single else []
+        return [*raw_losses, *self._contributions.metrics]
 
     @property
     def listed_names(self):
@@ -369,61 +360,29 @@ class CompileLoss(losses_module.Loss):
             next(iter(self._matchers.values()), None), y_pred
         )
         if not self.built:
-            batch = matcher.read_batch(y_true, y_pred)
-            matcher.require_labels(
-                "loss", batch.labels, matcher.labelled, y_true
-            )
-            taken = ()
-            if self.compile_metrics is not None:
-                taken = self.compile_metrics.named_metrics
-            self._flat_losses, targets = loss_plan.entries(
-                self._user_loss, self._loss_weights, matcher, batch, taken
-            )
-            if not is_container(y_true) and len(matcher) > 1:
-                loss_plan.require_no_broadcast(
-                    self._flat_losses, targets, batch, matcher
-                )
-            paths = [entry.path for entry in self._flat_losses]
-            self._targets = dict(zip(paths, targets))
-            if loss_plan.is_reported(
-                self._flat_losses, self._user_loss, y_pred
-            ):
-                self._metrics = [
-                    raw_loss.LossMean(f"{entry.name}_loss")
-                    for entry in self._flat_losses
-                ]
-            self.built = True
-            self.log_contributions(self._logs_contributions)
+            self._resolve(matcher, y_true, y_pred)
         self._matchers[signature(y_pred)] = matcher
         return matcher
+
+    def _resolve(self, matcher, y_true, y_pred):
+        batch = matcher.read_batch(y_true, y_pred)
+        matcher.require_labels("loss", batch.labels, matcher.labelled, y_true)
+        taken = getattr(self.compile_metrics, "named_metrics", ())
+        flat, targets = loss_plan.entries(
+            self._user_loss, self._loss_weights, matcher, batch, taken
+        )
+        if not is_container(y_true) and len(matcher) > 1:
+            loss_plan.require_no_broadcast(flat, targets, batch, matcher)
+        self._flat_losses = flat
+        self._targets = {x.path: target for x, target in zip(flat, targets)}
+        if loss_plan.is_reported(flat, self._user_loss, y_pred):
+            self._metrics = [raw_loss.LossMean(f"{x.name}_loss") for x in flat]
+        self.built = True
+        self.log_contributions(self._contributions.is_on)
 
     def with_loss(self, matcher):
         """The indices of the outputs that have a loss."""
         return loss_plan.with_loss(self._user_loss, matcher)
-
-    @property
-    def weight_variables(self):
-        """The loss weights that are `keras.Variable`s, each of them once."""
-        return variables_in(self._loss_weights)
-
-    @contextlib.contextmanager
-    def reading_weights(self, variables, values):
-        """Reads loss weights from `values` instead of the variables.
-
-        A step that is compiled by JAX has to be handed whatever may change:
-        what it reads by itself is what it read when it was traced.
-
-        Args:
-            variables: Some of `weight_variables`.
-            values: A scalar tensor for each of them.
-        """
-        self._handed_weights = {
-            id(variable): value for variable, value in zip(variables, values)
-        }
-        try:
-            yield
-        finally:
-            self._handed_weights = {}
 
     def log_contributions(self, is_on):
         """Logs what each loss entry adds to the total, or stops doing so.
@@ -435,23 +394,8 @@ class CompileLoss(losses_module.Loss):
         Args:
             is_on: Whether to log them.
         """
-        self._logs_contributions = is_on
-        self._contributions = []
-        if is_on and self.built:
-            stems = [
-                metric.name.removesuffix("_loss") for metric in self._metrics
-            ]
-            taken = {metric.name for metric in self._metrics}
-            if self.compile_metrics is not None:
-                taken |= self.compile_metrics.named_metrics.keys()
-            stems = [stem for stem in stems for _ in range(2)]
-            suffixes = ["_contribution", "_weight"] * len(self._metrics)
-            self._contributions = [
-                raw_loss.LossMean(name, is_loss=suffix == "_contribution")
-                for name, suffix in zip(
-                    unique_names(stems, suffixes, taken), suffixes
-                )
-            ]
+        taken = getattr(self.compile_metrics, "named_metrics", ())
+        self._contributions.switch(is_on, self._metrics, taken)
 
     def __call__(self, y_true, y_pred, sample_weight=None):
         with ops.name_scope(self.name):
@@ -470,7 +414,7 @@ class CompileLoss(losses_module.Loss):
         for entry in self._flat_losses:
             path, loss, weight, _ = entry
             raw_losses.append(self._raw_loss(loss, self._targets[path], batch))
-            weights.append(self._handed_weights.get(id(weight), weight))
+            weights.append(self.handed_weights.read(weight))
         size = raw_loss.batch_size(batch, matcher.labelled)
         self.sizes.put(size)
         self._record(raw_losses, weights, size)
@@ -495,14 +439,8 @@ class CompileLoss(losses_module.Loss):
         if not self._metrics:
             return
         values = replicas.unscale_losses(raw_losses)
-        metrics = self.metrics
-        if self._contributions:
-            terms = []
-            for raw, weight in zip(values, weights):
-                weight = 1.0 if weight is None else weight
-                terms += [weigh(raw, weight), ops.cast(weight, raw.dtype)]
-            values = [*values, *terms]
-        raw_loss.record(metrics, values, size)
+        values = [*values, *self._contributions.values(values, weights)]
+        raw_loss.record(self.metrics, values, size)
 
     def get_config(self):
         raise NotImplementedError

@@ -795,9 +795,9 @@ class CompileMetricsTest(testing.TestCase):
             )
             compile_metrics.reset_state()
             metrics_list.update_state(ZEROS, X)
-            self.assertAllClose(metrics_list.get_result()["mae"], 2.0)
+            self.assertAllClose(metrics_list.metrics[0].result(), 2.0)
             metrics_list.reset_state()
-            self.assertAllClose(metrics_list.get_result()["mae"], 0.0)
+            self.assertAllClose(metrics_list.metrics[0].result(), 0.0)
         self.assertAllClose(list(compile_metrics.result().values()), [0.0, 0.0])
 
     def test_a_list_for_outputs_with_a_loss_alone_is_for_labels(self):
@@ -828,7 +828,7 @@ class CompileMetricsTest(testing.TestCase):
         for x in (X[:4], X[4:]):
             metrics_list.update_state(0 * x, x)
         # Four times 0, and 10 once.
-        self.assertAllClose(metrics_list.get_result()["largest"], 2.0)
+        self.assertAllClose(metrics_list.metrics[0].result(), 2.0)
         metrics_list.reset_state()
         for largest, mask in (
             (1.0, [[True, True], [True, False]]),
@@ -838,7 +838,7 @@ class CompileMetricsTest(testing.TestCase):
             backend.set_keras_mask(y_pred, ops.convert_to_tensor(mask))
             metrics_list.update_state(ops.zeros((2, 2, 1)), y_pred)
         # (3 * 1 + 7) / 4
-        found = metrics_list.get_result()["largest"]
+        found = metrics_list.metrics[0].result()
         self.assertAllClose(found, 2.5)
 
     def test_none_is_no_metric(self):

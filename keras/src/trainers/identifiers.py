@@ -6,7 +6,7 @@ names, in `compile_utils.py`.
 
 from keras.src import losses as losses_module
 from keras.src import metrics as metrics_module
-from keras.src.trainers.output_matcher import invalid
+from keras.src.trainers.argument_errors import invalid
 from keras.src.utils.naming import get_object_name
 
 

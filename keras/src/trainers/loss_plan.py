@@ -13,12 +13,12 @@ from keras.src import losses as losses_module
 from keras.src import ops
 from keras.src.losses import ownership
 from keras.src.losses import weighting
+from keras.src.trainers.argument_errors import invalid
 from keras.src.trainers.identifiers import LOSSES_BY_SHAPE
 from keras.src.trainers.identifiers import check_identifier
 from keras.src.trainers.identifiers import get_loss
 from keras.src.trainers.loss_weights import WeightArray
 from keras.src.trainers.output_matcher import Argument
-from keras.src.trainers.output_matcher import invalid
 from keras.src.trainers.output_structure import below
 from keras.src.trainers.output_structure import describe
 from keras.src.trainers.output_structure import flatten_with_paths

@@ -4,11 +4,13 @@ Not part of upstream Keras 3.15.1, which takes numbers, and keeps what a
 `keras.Variable` held when a step was traced.
 """
 
+import contextlib
+
 import numpy as np
 
 from keras.src import backend
 from keras.src import ops
-from keras.src.trainers.output_matcher import invalid
+from keras.src.trainers.argument_errors import invalid
 from keras.src.trainers.output_structure import describe
 from keras.src.trainers.output_structure import flatten_with_paths
 from keras.src.trainers.output_structure import is_container
@@ -80,6 +82,40 @@ def variables_in(loss_weights):
     leaves = [leaf for _, leaf in flatten_with_paths(loss_weights)]
     variables = [x for x in leaves if isinstance(x, backend.Variable)]
     return list({id(x): x for x in variables}.values())
+
+
+class HandedWeights:
+    """The variables among loss weights, and what a step reads instead of them.
+
+    A step that is compiled by JAX has to be handed whatever may change: what it
+    reads by itself is what it read when it was traced.
+
+    Args:
+        loss_weights: See `plain_weights`.
+    """
+
+    def __init__(self, loss_weights):
+        self.variables = variables_in(loss_weights)
+        self._values = {}
+
+    @contextlib.contextmanager
+    def handed(self, variables, values):
+        """Reads `values` instead of some of the variables.
+
+        Args:
+            variables: Some of `self.variables`.
+            values: A scalar tensor for each of them.
+        """
+        self._values = {
+            id(variable): value for variable, value in zip(variables, values)
+        }
+        try:
+            yield
+        finally:
+            self._values = {}
+
+    def read(self, weight):
+        return self._values.get(id(weight), weight)
 
 
 def weigh(raw, weight):

@@ -9,11 +9,11 @@ from keras.src import ops
 from keras.src.losses import loss as loss_module
 from keras.src.losses import ownership
 from keras.src.losses import weighting
+from keras.src.trainers.argument_errors import invalid
 from keras.src.trainers.identifiers import METRICS_BY_SHAPE
 from keras.src.trainers.identifiers import check_identifier
 from keras.src.trainers.identifiers import get_metric
 from keras.src.trainers.output_matcher import Argument
-from keras.src.trainers.output_matcher import invalid
 from keras.src.trainers.output_structure import flatten_with_paths
 from keras.src.trainers.output_structure import is_container
 from keras.src.utils.naming import get_object_name
@@ -40,9 +40,6 @@ class MetricsList(metrics_module.Metric):
     def reset_state(self):
         for metric in self.metrics:
             metric.reset_state()
-
-    def get_result(self):
-        return {metric.name: metric.result() for metric in self.metrics}
 
     def get_config(self):
         raise NotImplementedError

@@ -3,8 +3,7 @@
 `loss`, `loss_weights`, `metrics`, `weighted_metrics`, `y_true` and
 `sample_weight` all come in the same few forms: the outputs' own structure, a
 dict keyed by output names, one thing for every output, or a flat list in the
-model's order. This module is the only place that knows these forms, and the
-only place that words the errors for what is none of them.
+model's order. This module is the only place that knows these forms.
 
 Not part of upstream Keras 3.15.1, where each argument has matching code of
 its own inside `compile_utils.py`.
@@ -14,6 +13,8 @@ from typing import Any
 from typing import Callable
 from typing import NamedTuple
 
+from keras.src.trainers.argument_errors import Refusal
+from keras.src.trainers.argument_errors import invalid
 from keras.src.trainers.output_structure import Node
 from keras.src.trainers.output_structure import below
 from keras.src.trainers.output_structure import describe
@@ -26,18 +27,6 @@ from keras.src.trainers.output_structure import pairs_of
 from keras.src.trainers.output_structure import places_of
 from keras.src.trainers.output_structure import signature
 from keras.src.trainers.output_structure import unique_names
-
-
-class UnknownOutputError(KeyError, ValueError):
-    """A key names no output.
-
-    It is both types because upstream's tests pin `KeyError` for dict outputs
-    and `ValueError` for list outputs.
-    """
-
-    def __str__(self):
-        # `KeyError` would show the repr, line breaks escaped.
-        return Exception.__str__(self)
 
 
 class Argument(NamedTuple):
@@ -93,15 +82,6 @@ def follow(path, structure):
     return structure
 
 
-def invalid(argument, problem, received, expected, error=ValueError):
-    """Words every error about an argument: what came, what was expected."""
-    return error(
-        f"Invalid `{argument}`. {problem}\n"
-        f"Received: {argument}={describe(received)}\n"
-        f"Expected {expected}"
-    )
-
-
 class OutputMatcher:
     """The outputs of a model, flattened once, and the rule that finds them.
 
@@ -122,12 +102,6 @@ class OutputMatcher:
         is_flat: Whether there is at most one container around the outputs.
         is_dict: Whether the outermost container is a dict.
     """
-
-    # Texts that upstream's tests look for in the errors of an argument.
-    _PINNED = {
-        "y_true": "y_true and y_pred have different structures. ",
-        "loss_weights": "`loss_weights` must match the number of losses. ",
-    }
 
     def __init__(self, y_pred, output_names=None, find_labelled=None):
         count = len(flatten_with_paths(y_pred))
@@ -206,7 +180,7 @@ class OutputMatcher:
         Raises:
             ValueError: If `value` has none of the forms that it may have.
         """
-        refuse = _Refusal(self, argument, value if shown is None else shown)
+        refuse = Refusal(self, argument.name, value if shown is None else shown)
         root = self._root
         if argument.further_keys and isinstance(value, dict):
             known = {*self.names, *getattr(root, "keys", ())}
@@ -417,64 +391,6 @@ class OutputMatcher:
             forms.append(f"a dict with keys from {self.names}")
         forms.append(f"the structure of the outputs, {structure}")
         return "; or ".join(forms) + "."
-
-
-class _Refusal:
-    """Makes the errors of one argument."""
-
-    def __init__(self, matcher, argument, received):
-        self._matcher = matcher
-        self._name = argument.name
-        self._received = received
-
-    def _make(self, problem, expected=None, error=ValueError):
-        pinned = OutputMatcher._PINNED.get(self._name, "")
-        return invalid(
-            self._name,
-            pinned + problem,
-            self._received,
-            expected or self._matcher.expected(),
-            error,
-        )
-
-    def key(self, key):
-        names = self._matcher.names
-        known = "no keys: the outputs have no names. Use a list."
-        if None not in names:
-            known = f"keys: {names}"
-        return self._make(
-            f"The path {key!r} in the `{self._name}` argument, can't be found "
-            "in either the model's outputs or their names.",
-            known,
-            UnknownOutputError,
-        )
-
-    def depth(self, match):
-        path = "/".join(map(str, match.path + tuple(match.item)[:1]))
-        return self._make(
-            f"The path {path!r} can't be found in the model's outputs: "
-            f"{self._matcher.display_name(match.target)} is a single output.",
-            error=UnknownOutputError,
-        )
-
-    def nesting(self, match):
-        return self._make(
-            "There is a list where output "
-            f"{self._matcher.display_name(match.target)} has only one."
-        )
-
-    def count(self, received, path=()):
-        where = f" at {'/'.join(map(str, path))!r}" if path else ""
-        return self._make(
-            f"There are {received} entries{where} for "
-            f"{len(self._matcher)} outputs."
-        )
-
-    def order(self):
-        return self._make(
-            "A list can't be matched to a dict of outputs whose order the "
-            "model doesn't tell."
-        )
 
 
 def _fits(node, value):

@@ -11,6 +11,8 @@ from keras.src import metrics as metrics_module
 from keras.src import ops
 from keras.src.losses import native
 from keras.src.losses import weighting
+from keras.src.trainers.loss_weights import weigh
+from keras.src.trainers.output_structure import unique_names
 
 
 class LossMean(metrics_module.Mean):
@@ -57,6 +59,49 @@ class TotalLoss(LossMean):
         if is_number and size is not None:
             sample_weight = size
         super().update_state(values, sample_weight=sample_weight)
+
+
+class Contributions:
+    """What each loss entry adds to the total, and its weight; off at first.
+
+    Attributes:
+        is_on: Whether they are logged.
+        metrics: A `LossMean` of the contribution and one of the weight for each
+            raw loss that is logged; empty while they are not.
+    """
+
+    def __init__(self):
+        self.is_on = False
+        self.metrics = []
+
+    def switch(self, is_on, raw_losses, taken):
+        """Logs them or stops doing so.
+
+        Args:
+            is_on: Whether to log them.
+            raw_losses: The metrics of the raw losses.
+            taken: The names that are logged for something else.
+        """
+        self.is_on, self.metrics = is_on, []
+        if not is_on:
+            return
+        names = [metric.name for metric in raw_losses]
+        stems = [name.removesuffix("_loss") for name in names for _ in range(2)]
+        suffixes = ["_contribution", "_weight"] * len(names)
+        self.metrics = [
+            LossMean(name, is_loss=suffix == "_contribution")
+            for name, suffix in zip(
+                unique_names(stems, suffixes, {*names, *taken}), suffixes
+            )
+        ]
+
+    def values(self, raw_losses, weights):
+        """What the metrics record of a batch."""
+        terms = []
+        for raw, weight in zip(raw_losses, weights) if self.metrics else ():
+            weight = 1.0 if weight is None else weight
+            terms += [weigh(raw, weight), ops.cast(weight, raw.dtype)]
+        return terms
 
 
 class BatchSizes(threading.local):

@@ -1,4 +1,4 @@
-"""Edits to `trainer.py` of Keras 3.15.1; no whole module, see `edits.py`.
+"""Edits to `trainer.py` of Keras 3.15.1; no whole module, see `patching`.
 
 Compiling again forgets what was compiled before, `evaluate`'s list and
 `metrics_names` agree, no step is made of no samples, and a step has all losses
@@ -13,11 +13,11 @@ from keras.src import tree
 from keras.src.optimizers.loss_scale_optimizer import LossScaleOptimizer
 from keras.src.saving import serialization_lib
 from keras.src.trainers import class_weights
-from keras.src.trainers import compile_utils
 from keras.src.trainers import metric_plan
 from keras.src.trainers.compile_utils import CompileLoss
 from keras.src.trainers.compile_utils import CompileMetrics
 from keras.src.trainers.data_adapters import data_adapter_utils
+from keras.src.trainers.loss_weights import current_loss_weights
 from keras.src.trainers.raw_loss import TotalLoss
 from keras.src.utils import traceback_utils
 from keras.src.utils import tracking
@@ -136,7 +136,7 @@ class Trainer:
         if config is None or not self.compiled:
             return {}
         arguments = dict(config.config)
-        arguments["loss_weights"] = compile_utils.current_loss_weights(
+        arguments["loss_weights"] = current_loss_weights(
             arguments.get("loss_weights")
         )
         return serialization_lib.SerializableDict(**arguments).serialize()

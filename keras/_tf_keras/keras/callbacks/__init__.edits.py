@@ -1,4 +1,4 @@
-"""Edits to `keras.callbacks` of Keras 3.15.1; no whole module, see `edits.py`.
+"""Edits to `keras.callbacks` of Keras 3.15.1; no whole module, see `patching`.
 
 Makes the callback that is only ours public.
 """

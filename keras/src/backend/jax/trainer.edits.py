@@ -1,4 +1,4 @@
-"""Edits to `trainer.py` of Keras 3.15.1; no whole module, see `edits.py`.
+"""Edits to `trainer.py` of Keras 3.15.1; no whole module, see `patching`.
 
 A loss weight that is a `keras.Variable` is handed to each compiled step, and
 metrics honour the masks of predictions in training, too. The end of the data is
@@ -69,16 +69,17 @@ class JAXTrainer:
             shardings = None, tuple(part for part, is_in in parts if is_in)
         # What belongs to the model is in the state already.
         own = {id(variable) for variable in self.variables}
+        handed = getattr(self._compile_loss, "handed_weights", None)
         weights = [
             variable
-            for variable in getattr(self._compile_loss, "weight_variables", ())
+            for variable in getattr(handed, "variables", ())
             if id(variable) not in own
         ]
 
         def step_with_weights(state, data, values):
             if not values:
                 return step(state, data)
-            with self._compile_loss.reading_weights(weights, values):
+            with handed.handed(weights, values):
                 return step(state, data)
 
         compiled = jit(
@@ -110,37 +111,51 @@ class JAXTrainer:
     # replaces 67c7e33798cd: differentiation made new arrays of the predictions,
     # without their masks, and the metrics counted what is masked.
     def train_step(self, state, data):
-        weights, others, slots, sums = state
+        (
+            trainable_variables,
+            non_trainable_variables,
+            optimizer_variables,
+            metrics_variables,
+        ) = state
         x, y, sample_weight = data_adapter_utils.unpack_x_y_sample_weight(data)
 
-        def loss_of(weights):
+        def loss_of(trainable_variables):
             loss, results = self.compute_loss_and_updates(
-                weights,
-                others,
-                sums,
+                trainable_variables,
+                non_trainable_variables,
+                metrics_variables,
                 x,
                 y,
                 sample_weight,
                 training=True,
-                optimizer_variables=slots,
+                optimizer_variables=optimizer_variables,
             )
             outputs = tree.flatten(results[1])
             masks = [backend.get_keras_mask(output) for output in outputs]
             return loss, (results, masks)
 
         differentiate = jax.value_and_grad(loss_of, has_aux=True)
-        (_, (results, masks)), gradients = differentiate(weights)
-        unscaled_loss, y_pred, others, sums = results
+        (_, (results, masks)), gradients = differentiate(trainable_variables)
+        unscaled_loss, y_pred, non_trainable_variables, metrics_variables = (
+            results
+        )
         for output, mask in zip(tree.flatten(y_pred), masks):
             if mask is not None:
                 backend.set_keras_mask(output, mask)
-        weights, slots = self.optimizer.stateless_apply(
-            slots, gradients, weights
+        trainable_variables, optimizer_variables = (
+            self.optimizer.stateless_apply(
+                optimizer_variables, gradients, trainable_variables
+            )
         )
-        logs, sums = self._update_metrics_variables(
-            sums, unscaled_loss, x, y, y_pred, sample_weight
+        logs, metrics_variables = self._update_metrics_variables(
+            metrics_variables, unscaled_loss, x, y, y_pred, sample_weight
         )
-        return logs, (weights, others, slots, sums)
+        return logs, (
+            trainable_variables,
+            non_trainable_variables,
+            optimizer_variables,
+            metrics_variables,
+        )
 
 
 class JAXEpochIterator:

@@ -1,4 +1,4 @@
-"""Edits to `trainer.py` of Keras 3.15.1; no whole module, see `edits.py`.
+"""Edits to `trainer.py` of Keras 3.15.1; no whole module, see `patching`.
 
 With TensorFlow, a step must not run where there is no data for it, a model must
 stand an error in its first batch, and a distributed model must be built from a

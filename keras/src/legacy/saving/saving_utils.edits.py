@@ -1,4 +1,4 @@
-"""Edits to `saving_utils.py` of Keras 3.15.1; no whole module, see `edits.py`.
+"""Edits to `saving_utils.py` of Keras 3.15.1; no whole module, see `patching`.
 
 A compiled model that was saved as `.h5`, by Keras 2 too, can be loaded and
 trained on.
@@ -9,7 +9,7 @@ trained on.
 from keras.src import backend
 from keras.src import tree
 from keras.src.saving import object_registration
-from keras.src.trainers import compile_utils
+from keras.src.trainers.loss_weights import current_loss_weights
 
 
 # replaces ba6e600c060c: saving took the optimizer out of the model's own
@@ -42,7 +42,7 @@ def model_metadata(model, include_optimizer=True, require_config=True):
     if optimizer and include_optimizer and model.compiled:
         arguments = dict(model._compile_config.config)
         arguments.pop("optimizer", None)
-        arguments["loss_weights"] = compile_utils.current_loss_weights(
+        arguments["loss_weights"] = current_loss_weights(
             arguments.get("loss_weights")
         )
         name = object_registration.get_registered_name(type(optimizer))

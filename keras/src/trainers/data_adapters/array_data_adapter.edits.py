@@ -10,7 +10,7 @@ import math
 
 from keras.src import tree
 from keras.src.trainers.data_adapters import data_adapter_utils
-from keras.src.trainers.output_matcher import describe
+from keras.src.trainers.output_structure import describe
 
 
 class ArrayDataAdapter:

@@ -14,7 +14,7 @@ from keras.src import backend
 from keras.src import ops
 from keras.src import tree
 from keras.src.trainers.class_weights import ClassWeights
-from keras.src.trainers.output_matcher import describe
+from keras.src.trainers.output_structure import describe
 
 
 # replaces 3c32be181603: a list that holds the label was taken for the label,

@@ -15,11 +15,11 @@ from typing import NamedTuple
 import numpy as np
 
 import keras
-from integration_tests import reference
-from integration_tests.matching_models import by_name
-from integration_tests.matching_models import in_model_order
-from integration_tests.matching_models import output_names
-from integration_tests.matching_models import pack
+from integration_tests.support import reference
+from integration_tests.support.matching_models import by_name
+from integration_tests.support.matching_models import in_model_order
+from integration_tests.support.matching_models import output_names
+from integration_tests.support.matching_models import pack
 
 HEADS = ("z", "a", "m")
 ROWS, STEPS, FEATURES = 5, 3, 4

@@ -1,7 +1,7 @@
 """What public packages do with Keras, for `clients_test.py`.
 
-    python integration_tests/checkout_finder.py [--stock]
-        integration_tests/clients_cases.py FOLDER
+    python integration_tests/support/checkout_finder.py [--stock]
+        integration_tests/support/clients_cases.py FOLDER
 
 takes the packages from a folder, runs each case on its own, and prints as its
 last line what they found, as JSON by the name of the case. Whatever a case

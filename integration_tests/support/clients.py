@@ -9,7 +9,7 @@ import pathlib
 import sys
 import sysconfig
 
-ROOT = pathlib.Path(__file__).resolve().parent.parent
+ROOT = pathlib.Path(__file__).resolve().parents[2]
 if str(ROOT) not in sys.path:
     # Last: nothing of the checkout shall hide a package of the same name.
     sys.path.append(str(ROOT))

@@ -1,6 +1,6 @@
 """Shows that nothing which is right on stock Keras is wrong on the fork.
 
-    python -m integration_tests.no_harm [--backend NAME ...] [FILE ...]
+    python -m integration_tests.support.no_harm [--backend NAME ...] [FILE ...]
 
 Runs tests of users' programs on stock Keras and on the fork, and lists those
 that pass on stock and fail on the fork. Run it with the interpreter of the
@@ -12,7 +12,7 @@ import sys
 import xml.etree.ElementTree
 
 import pip_build
-from integration_tests import matrix
+from integration_tests.support import matrix
 
 FILES = (
     "integration_tests/users_code_test.py",

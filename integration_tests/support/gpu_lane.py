@@ -1,6 +1,7 @@
 """Tests and measures the fork on a machine with a GPU and without a network.
 
-    python integration_tests/gpu_lane.py [--backend NAME ...] [--output FILE]
+    python -m integration_tests.support.gpu_lane [--backend NAME ...]
+        [--output FILE]
 
 Where there is a package index, this first fetches what such a machine lacks
 into build/gpu_lane/; `--fetch` does no more. Then copy the checkout there with
@@ -24,12 +25,12 @@ import subprocess
 import sys
 import types
 
-ROOT = pathlib.Path(__file__).resolve().parent.parent
+ROOT = pathlib.Path(__file__).resolve().parents[2]
 if str(ROOT) not in sys.path:
     sys.path.append(str(ROOT))
 
 import pip_build  # noqa: E402
-from integration_tests import matrix  # noqa: E402
+from integration_tests.support import matrix  # noqa: E402
 
 FOLDER = pip_build.BUILD / "gpu_lane"
 WHEELS, SITE = FOLDER / "wheels", FOLDER / "site"
@@ -231,7 +232,7 @@ def report(found, results, benchmarks, counts):
     lines = [
         "# GPU lane",
         "",
-        "Written by `python integration_tests/gpu_lane.py` on "
+        "Written by `python integration_tests/support/gpu_lane.py` on "
         f"{datetime.date.today()}, at commit {commit()}, with Python "
         f"{platform.python_version()}.",
         "",

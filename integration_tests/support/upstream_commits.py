@@ -1,6 +1,6 @@
 """Runs upstream's own tests on each commit of the branch for upstream.
 
-    python integration_tests/upstream_commits.py [--backend jax ...]
+    python integration_tests/support/upstream_commits.py [--backend jax ...]
         [--checkout FOLDER] [-- option of pytest ...]
 
 needs an environment with `requirements.txt`. Makes the branch in a clone of
@@ -17,24 +17,24 @@ import subprocess
 import sys
 import tempfile
 
-ROOT = pathlib.Path(__file__).resolve().parent.parent
+ROOT = pathlib.Path(__file__).resolve().parents[2]
 if str(ROOT) not in sys.path:
     sys.path.append(str(ROOT))
 
 import pip_build  # noqa: E402
-import upstream_branch  # noqa: E402
-from integration_tests import matrix  # noqa: E402
 from integration_tests import upstream_branch_test  # noqa: E402
+from integration_tests.support import matrix  # noqa: E402
+from patching import upstream_branch  # noqa: E402
 
 TABLE = ROOT / "docs" / "upstream_commits.md"
 BRANCH = "raw-losses"
 COLUMNS = ("part", "backend", "packages", "passed", "failed", "skipped")
 ABOUT = f"""# Upstream's tests on each commit of the branch
 
-Written by `python integration_tests/upstream_commits.py`; do not edit. For each
-part of `upstream/parts.toml`: upstream's own tests, unchanged but for those
-that the commits append, of the packages that its commit touches, and of the
-trainers. The commits start at Keras {pip_build.locked_base()[0]}.
+Written by `integration_tests/support/upstream_commits.py`; do not edit. For
+each part of `upstream/parts.toml`: upstream's own tests, unchanged but for
+those that the commits append, of the packages that its commit touches, and of
+the trainers. The commits start at Keras {pip_build.locked_base()[0]}.
 """
 
 

@@ -24,7 +24,9 @@ without a docstring keeps the base's. What is added comes last in its class or
 module. Imports of the edit file that the module lacks are added to it, where
 its own order has them. Every other byte of the module stays as it was.
 
-    python3 edits.py BASE_FILE [CLASS.]NAME     prints a definition's digits
+    python3 -m patching.edits BASE_FILE [CLASS.]NAME
+
+prints a definition's digits.
 """
 
 import ast

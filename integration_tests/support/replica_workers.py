@@ -1,6 +1,6 @@
 """Trains the model of `replica_cases.py` on several replicas.
 
-    python integration_tests/checkout_finder.py integration_tests/\
+    python integration_tests/support/checkout_finder.py integration_tests/\
 replica_workers.py WORKER [RANK PORT ...]
 
 Each worker prints what it found as one line of JSON, the last one.
@@ -11,7 +11,7 @@ import json
 import os
 import sys
 
-from integration_tests import replica_cases as cases
+from integration_tests.support import replica_cases as cases
 
 # TensorFlow gives two replicas 4 and 3 of the first samples, and one and none
 # in the last batch; three replicas get 3, 3 and 1.

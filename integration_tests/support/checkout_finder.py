@@ -1,6 +1,6 @@
 """Makes `import keras` give the base release with the checkout's modules.
 
-    python integration_tests/checkout_finder.py [--stock] SCRIPT [ARGUMENT ...]
+    python integration_tests/support/checkout_finder.py [--stock] SCRIPT [...]
 
 runs a script that way; conftest.py does it for pytest. Which Keras is
 installed, if any, does not matter. Imports no Keras itself.
@@ -14,7 +14,7 @@ import pathlib
 import runpy
 import sys
 
-ROOT = pathlib.Path(__file__).resolve().parent.parent
+ROOT = pathlib.Path(__file__).resolve().parents[2]
 if str(ROOT) not in sys.path:
     # Last: nothing of the checkout shall hide a package of the same name.
     sys.path.append(str(ROOT))

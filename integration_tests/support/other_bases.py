@@ -1,6 +1,6 @@
 """Tests the fork on each base release, and records what passes where.
 
-    python integration_tests/other_bases.py [--base 3.14.1 ...]
+    python integration_tests/support/other_bases.py [--base 3.14.1 ...]
         [--backend jax ...] [--suite ours upstream] [-- option of pytest ...]
 
 needs an environment with `requirements.txt`. For each base it builds the wheel,
@@ -20,12 +20,12 @@ import shutil
 import sys
 import xml.etree.ElementTree
 
-ROOT = pathlib.Path(__file__).resolve().parent.parent
+ROOT = pathlib.Path(__file__).resolve().parents[2]
 if str(ROOT) not in sys.path:
     sys.path.append(str(ROOT))
 
 import pip_build  # noqa: E402
-from integration_tests import matrix  # noqa: E402
+from integration_tests.support import matrix  # noqa: E402
 
 TABLE = ROOT / "docs" / "other_bases.md"
 SUITES = ("ours", "upstream")
@@ -43,7 +43,7 @@ COLUMNS = (
 SHOWN = 4
 ABOUT = f"""# What passes on which base release
 
-Written by `python integration_tests/other_bases.py`; do not edit. The releases
+Written by `integration_tests/support/other_bases.py`; do not edit. The releases
 are those of `{pip_build.LOCKED_BASE.name}` and `{pip_build.OTHER_BASES.name}`.
 All use the backends of `requirements.txt`, which are newer than most of them.
 A row that is not here was not measured: those of the base of the fork are in

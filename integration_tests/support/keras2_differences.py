@@ -8,7 +8,7 @@ it is still there, and what our side of it is.
 from typing import Callable
 from typing import NamedTuple
 
-from integration_tests.parity_grid import Config
+from integration_tests.support.parity_grid import Config
 
 # Flat, weighted, in three steps: what the examples differ from.
 PLAIN = Config(

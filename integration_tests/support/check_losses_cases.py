@@ -1,6 +1,6 @@
 """Models for `check_losses_test.py`, balanced ones and others.
 
-    python integration_tests/check_losses_cases.py CASE ...
+    python integration_tests/support/check_losses_cases.py CASE ...
 
 prints as JSON what `tools/check_losses.py` finds in each case with the Keras
 that is installed; it imports nothing but that Keras, NumPy and the tool.
@@ -16,7 +16,7 @@ import numpy as np
 
 import keras
 
-TOOL = pathlib.Path(__file__).resolve().parent.parent / "tools/check_losses.py"
+TOOL = pathlib.Path(__file__).resolve().parents[2] / "tools/check_losses.py"
 ROWS = 24
 
 

@@ -1,6 +1,6 @@
 """Breaks our modules on purpose, one way at a time, and runs the tests.
 
-    python integration_tests/mutation.py [--only TEXT ...] [--jobs 1]
+    python integration_tests/support/mutation.py [--only TEXT ...] [--jobs 1]
 
 A mutant is one of our modules with one change, made from the syntax tree. It
 is killed if a test fails, and what no test notices is either not tested or
@@ -9,7 +9,7 @@ goes through `STAGES` until it is killed. The checkout stays as it is: a mutant
 is a file under build/, which is imported in place of ours by a process of its
 own. That process is forked from one that has imported PyTorch, but not Keras.
 
-Without `--only`, writes what was found to integration_tests/mutants.md. To
+Without `--only`, writes what was found to mutants.md beside this file. To
 spread it over several runs, begin with `--stages 2` and go on with `--resume`.
 """
 
@@ -32,12 +32,12 @@ import threading
 import zlib
 from typing import NamedTuple
 
-ROOT = pathlib.Path(__file__).resolve().parent.parent
+ROOT = pathlib.Path(__file__).resolve().parents[2]
 if str(ROOT) not in sys.path:
     sys.path.append(str(ROOT))
 
 import pip_build  # noqa: E402
-from integration_tests import checkout_finder  # noqa: E402
+from integration_tests.support import checkout_finder  # noqa: E402
 
 MODULES = (
     "keras/src/trainers/compile_utils.py",
@@ -55,7 +55,7 @@ MODULES = (
     "keras/src/losses/weighting.py",
 )
 SCRATCH = pip_build.BUILD / "mutants"
-RECORD = ROOT / "integration_tests" / "mutants.md"
+RECORD = ROOT / "integration_tests" / "support" / "mutants.md"
 
 
 # 1. Mutants.
@@ -270,8 +270,10 @@ BY_HAND = (
     ),
     (
         "batches count alike",
-        "torch._foreach_add_(sums, values, alpha=count)",
-        "torch._foreach_add_(sums, values)",
+        "torch._foreach_add_([variable._value for variable in (*sums, "
+        "*counts)], [*values, *ones], alpha=count)",
+        "torch._foreach_add_([variable._value for variable in (*sums, "
+        "*counts)], [*values, *ones])",
     ),
     (
         "batches count alike",
@@ -675,8 +677,8 @@ def record(results, total, stages):
     survivors = [r.mutant.name for r in results if not r.stage]
     text = [
         "# Mutants\n",
-        "Written by `python integration_tests/mutation.py`: what became of our",
-        "modules, broken on purpose in one place at a time.\n",
+        "Written by `mutation.py`: what became of our modules,",
+        "broken on purpose in one place at a time.\n",
         f"Run: {len(results)} of {total} mutants. One that passes the tests of",
         "a column goes on to the next.",
         *[f"**{stage.name} was not run.**" for stage in STAGES[len(stages) :]],

@@ -1,7 +1,8 @@
 #!/usr/bin/env python3
 """Turns the fork into a branch on a git checkout of upstream Keras.
 
-    python3 upstream_branch.py CHECKOUT [--tag v3.15.1] [--branch raw-losses]
+    python3 -m patching.upstream_branch CHECKOUT [--tag v3.15.1]
+        [--branch raw-losses]
 
 CHECKOUT is your own clone of upstream's repository. The branch starts at the
 tag and holds one commit for each part of `upstream/parts.toml`, with our
@@ -27,7 +28,7 @@ import tempfile
 import tomllib
 from typing import NamedTuple
 
-import edits
+from patching import edits
 
 ROOT = pip_build.ROOT
 PARTS = ROOT / "upstream" / "parts.toml"
