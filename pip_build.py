@@ -11,7 +11,10 @@ wheel's path; whatever goes wrong ends in one line on stderr and status 1.
 import sys
 
 if sys.version_info < (3, 11):
-    sys.exit("error: Python 3.11 or newer is needed: run this with one.")
+    sys.exit(
+        "error: this is Python %d.%d, and 3.11 or newer is needed: run this "
+        "with one." % sys.version_info[:2]
+    )
 
 import argparse
 import contextlib
@@ -36,8 +39,9 @@ LOCKED_BASE = ROOT / "requirements-base.txt"
 OTHER_BASES = ROOT / "requirements-other-bases.txt"
 # The base to build on, if not the locked one; what --base sets.
 BASE_VARIABLE = "RAWLOSS_BASE"
-LOCAL_VERSION = "rawloss.1"
+LOCAL_VERSION = "rawloss.2"
 BACKENDS = ("tensorflow", "jax", "torch")
+SUMMARY = "Keras, changed: what is logged of each loss is what is trained on."
 
 # Written into every entry of the wheel, so that the same commit always gives
 # the same bytes. The day of the base release.
@@ -103,13 +107,42 @@ def why_no_base(wanted, known):
 
 
 def version():
-    """The version of the fork."""
-    return f"{locked_base()[0]}+{LOCAL_VERSION}"
+    """The version of the fork.
+
+    It ends with digits of what it is made of: pip takes a wheel of a version
+    that it has for the same wheel.
+    """
+    return f"{locked_base()[0]}+{LOCAL_VERSION}.{sources_hash()[:8]}"
+
+
+def sources_hash():
+    """The sha256 of all that makes our wheel another one than the base's."""
+    state = hashlib.sha256()
+    tools = pathlib.Path(__file__).resolve(), pathlib.Path(edits.__file__)
+    for file in (*overlay().values(), *edit_files().values(), *tools):
+        state.update(f"{file.relative_to(ROOT)} {sha256_of(file)}".encode())
+    return state.hexdigest()
+
+
+def commit():
+    """The commit that the checkout is at, or `"unknown"`."""
+    if not (ROOT / ".git").exists() or shutil.which("git") is None:
+        return "unknown"
+    command = ["git", "describe", "--always", "--abbrev=40", "--exclude=*"]
+    answer = subprocess.run(
+        [*command, "--dirty= with changes"],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+    )
+    return answer.stdout.strip() or "unknown"
 
 
 def wheel_path():
-    """Where the built wheel lies."""
-    return DIST / f"keras-{version()}-py3-none-any.whl"
+    """Where the built wheel lies; those of other bases have own folders."""
+    base = locked_base()[0]
+    folder = DIST if base == next(iter(bases())) else DIST / base
+    return folder / f"keras-{version()}-py3-none-any.whl"
 
 
 def sha256_of(path):
@@ -355,6 +388,13 @@ def relabel(tree, done):
         f"\nVersion: {base_version}\n",
         f"\nVersion: {version()}\n",
     )
+    metadata = (info / "METADATA").read_bytes().decode()
+    # Upstream's pages are not the place for questions about this wheel.
+    metadata = re.sub(r"^Project-URL: .*\n", "", metadata, flags=re.MULTILINE)
+    metadata = re.sub(
+        r"^Summary: .*$", f"Summary: {SUMMARY}", metadata, flags=re.MULTILINE
+    )
+    (info / "METADATA").write_bytes(metadata.encode())
     licence = info / "licenses" / "LICENSE"
     if not licence.is_file():
         # Some releases came without the text of their licence.
@@ -376,6 +416,7 @@ def relabel(tree, done):
         "",
         f"It was made from the wheel keras=={base_version} with the sha256",
         f"{locked_base()[1]}",
+        f"and from our sources at the commit {commit()}.",
         "These files were changed, under the same licence; all others are as",
         "they were:",
         "",
@@ -434,15 +475,19 @@ def build(given=None):
                 f"'wheel pack' failed ({last_word(packed.stderr.splitlines())})"
                 f": remove {BUILD / 'tools'} and try again."
             )
-        DIST.mkdir(exist_ok=True)
+        target = wheel_path()
+        target.parent.mkdir(parents=True, exist_ok=True)
         # A name that pip does not take for a wheel until all of it is there.
-        part = DIST / f"{built.name}.{os.getpid()}.part"
+        part = target.parent / f"{built.name}.{os.getpid()}.part"
         try:
             shutil.copyfile(built, part)
-            os.replace(part, wheel_path())
+            os.replace(part, target)
         finally:
             part.unlink(missing_ok=True)
-    return wheel_path()
+        for older in target.parent.glob("keras-*.whl"):
+            if older != target:
+                older.unlink()
+    return target
 
 
 def python_in(environment):
@@ -468,6 +513,11 @@ def target_python():
         return sys.executable
     if os.environ.get("CONDA_PREFIX"):
         return python_in(pathlib.Path(os.environ["CONDA_PREFIX"]))
+    return own_python()
+
+
+def own_python():
+    """The interpreter of .venv, which is made if it is not there."""
     folder = ROOT / ".venv"
     # Made last by venv, so it tells a whole environment from a half-made one.
     with contextlib.suppress(BuildError):
@@ -538,24 +588,105 @@ def check_writable(python):
 
 
 def install(wheel, python, requirements):
-    """Installs our wheel and pip `requirements`, pinned, for `python`."""
+    """Installs our wheel and pip `requirements`, pinned, for `python`.
+
+    Without requirements, nothing but Keras is changed.
+    """
     check_writable(python)
-    same_version = installed_keras(python)[0] == version()
-    say(f"Installing for {python} (minutes if it has no backend yet) ...")
-    steps = [[str(wheel), *requirements]]
-    if same_version:
-        # pip leaves an older build alone that has the same version.
-        steps.append(["--force-reinstall", "--no-deps", str(wheel)])
+    say(f"Installing for {python} (minutes if a backend comes along) ...")
+    # Whatever Keras is there: pip leaves one alone that has the same version.
+    steps = [["--force-reinstall", "--no-deps", str(wheel)]]
+    if requirements:
+        steps.append([f"--constraint={PINS}", str(wheel), *requirements])
     for step in steps:
-        status, lines = run_pip(
-            python, "install", f"--constraint={PINS}", *step
-        )
+        status, lines = run_pip(python, "install", *step)
         if status:
             raise BuildError(
                 f"pip cannot install into that environment "
                 f"({last_word(lines)}): check the network, pip's index "
                 "settings and the free disk space, then run this again."
             )
+
+
+def check_changes(wheel, python, backend):
+    """Refuses to install a backend where that would change what is there.
+
+    A package that is there may be what others were made for: another version
+    of NumPy, or a second TensorFlow under another name.
+    """
+    with scratch_folder() as folder:
+        report = folder / "report.json"
+        status, lines = run_pip(
+            python,
+            "install",
+            "--dry-run",
+            f"--report={report}",
+            f"--constraint={PINS}",
+            str(wheel),
+            backend,
+        )
+        if status:
+            raise BuildError(
+                f"pip cannot get {backend} ({last_word(lines)}): check the "
+                "network and pip's index settings."
+            )
+        wanted = [
+            (found["metadata"]["name"], found["metadata"]["version"])
+            for found in json.loads(report.read_text())["install"]
+        ]
+    there = versions_in(python)
+    changes = [
+        f"{name} {there[plain_name(name)]} would become {wanted_version}"
+        for name, wanted_version in wanted
+        if plain_name(name) in there and plain_name(name) != "keras"
+    ]
+    changes += [
+        f"{name} is there, which is {backend}, too"
+        for name in providers_in(python, backend)
+        if name != backend
+    ]
+    if changes:
+        raise BuildError(
+            f"--backend {backend} would change that environment: "
+            f"{'; '.join(changes)}. Leave --backend out to change Keras alone, "
+            "or activate another environment."
+        )
+
+
+def plain_name(name):
+    """The name of a distribution in the form that all its spellings have."""
+    return re.sub(r"[-_.]+", "-", name).lower()
+
+
+def versions_in(python):
+    """The version of each distribution in an environment."""
+    code = """if True:
+        import importlib.metadata as m, json
+        print(json.dumps([(d.name, d.version) for d in m.distributions()]))
+        """
+    return {plain_name(name): version for name, version in ask(python, code)}
+
+
+def providers_in(python, module):
+    """The distributions that an importable module comes from."""
+    code = f"""if True:
+        import importlib.metadata, json
+        found = importlib.metadata.packages_distributions()
+        print(json.dumps(sorted(set(found.get({module!r}, [])))))
+        """
+    return ask(python, code)
+
+
+def check_complete(python):
+    """Refuses to be done where Keras lacks what it needs."""
+    _, lines = run_pip(python, "check")
+    lines = [line for line in lines if line.startswith("keras ")]
+    missing = [re.sub(r"^keras \S+ requires (.+?),.*", r"\1", x) for x in lines]
+    if missing:
+        raise BuildError(
+            f"Keras is installed, and lacks {', '.join(missing)}: add "
+            "--backend NAME to get all that it needs."
+        )
 
 
 def run_pip(python, *arguments):
@@ -649,8 +780,7 @@ def main():
     parser.add_argument(
         "--backend",
         choices=BACKENDS,
-        default="tensorflow",
-        help="what --install installs with it (default: %(default)s)",
+        help="what --install installs with it (default: Keras alone)",
     )
     arguments = parser.parse_args()
     if arguments.base:
@@ -658,7 +788,11 @@ def main():
     with one_line_errors():
         wheel = build(arguments.base_wheel)
         if arguments.install:
-            install(wheel, target_python(), [arguments.backend])
+            python, backend = target_python(), arguments.backend
+            if backend:
+                check_changes(wheel, python, backend)
+            install(wheel, python, [backend] if backend else [])
+            check_complete(python)
     say(str(wheel))
 
 

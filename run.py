@@ -4,9 +4,9 @@
     python3 run.py train [--backend NAME] [option of examples/digits.py ...]
     python3 run.py test [--backend NAME ...] [--stock] [-- option of pytest ...]
 
-Both build the wheel and install it, with what they need, into the active
-environment or else into .venv. The first time takes minutes; from then on only
-what changed is installed again.
+Both build the wheel and install it with what they need: `train`, a trial, into
+.venv, and `test` into the active environment or else into .venv. The first time
+takes minutes; from then on only what changed is installed again.
 """
 
 import pip_build  # First, since it refuses a Python that is too old.
@@ -24,7 +24,9 @@ import sys
 def prepare(purpose, requirements, base_wheel):
     """Builds and installs; the interpreter of the environment."""
     wheel = pip_build.build(base_wheel)
-    python = pip_build.target_python()
+    is_trial = purpose.startswith("train")
+    find = pip_build.own_python if is_trial else pip_build.target_python
+    python = find()
     prefix = pip_build.ask(
         python, "import json, sys; print(json.dumps(sys.prefix))"
     )

@@ -7,6 +7,7 @@ import base64
 import csv
 import hashlib
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -110,7 +111,7 @@ def contents(path):
 def test_version(wheel):
     files = contents(wheel)
     version = pip_build.version()
-    assert version == "3.15.1+rawloss.1"
+    assert re.fullmatch(r"3\.15\.1\+rawloss\.2\.[0-9a-f]{8}", version)
     assert wheel.name == f"keras-{version}-py3-none-any.whl"
     assert f'"{version}"' in files["keras/src/version.py"].decode()
     metadata = files[f"{INFO}/METADATA"].decode()
@@ -233,15 +234,16 @@ def test_other_base_release(checkout, version, monkeypatch):
     monkeypatch.delenv(pip_build.BASE_VARIABLE)
     result = run_build(checkout, "--base", version, "--base-wheel", base)
     assert result.returncode == 0, result.stderr
-    (path,) = checkout.glob("dist/*")
-    assert path.name == f"keras-{version}+rawloss.1-py3-none-any.whl"
+    (path,) = checkout.glob(f"dist/{version}/*")
+    local = pip_build.version().partition("+")[2]
+    assert path.name == f"keras-{version}+{local}-py3-none-any.whl"
     new, old = contents(path), contents(base)
-    info = f"keras-{version}+rawloss.1.dist-info"
+    info = f"keras-{version}+{local}.dist-info"
     licence = (pip_build.ROOT / "LICENSE").read_bytes()
     assert new[f"{info}/licenses/LICENSE"] == licence
     metadata = new[f"{info}/METADATA"].decode()
     for line in (
-        f"Version: {version}+rawloss.1",
+        f"Version: {version}+{local}",
         "License-File: LICENSE",
         "License-File: NOTICE",
     ):
@@ -302,10 +304,7 @@ def environment(tmp_path_factory):
 
 
 def install(wheel, environment):
-    # Without what Keras needs: there is no package index here.
-    pip_build.install(
-        wheel, pip_build.python_in(environment), ["--no-deps", "--no-compile"]
-    )
+    pip_build.install(wheel, pip_build.python_in(environment), [])
 
 
 def uninstall(environment):
@@ -371,13 +370,193 @@ def test_environment_that_cannot_be_written(base, checkout, tmp_path):
     assert "activate" in line
 
 
-def test_install_without_an_index(base, checkout, environment):
+@pytest.fixture
+def fresh(environment):
+    """The environment, without the Keras that a test leaves in it."""
+    yield environment
+    uninstall(environment)
+
+
+def test_install_changes_keras_alone(base, checkout, fresh):
+    """With no index in reach; what Keras lacks is named."""
+    result = run_build(
+        checkout, "--base-wheel", base, "--install", VIRTUAL_ENV=str(fresh)
+    )
+    assert result.returncode == 1
+    (line,) = result.stderr.splitlines()
+    for word in ("absl-py", "optree", "--backend NAME"):
+        assert word in line
+    python = pip_build.python_in(fresh)
+    assert pip_build.installed_keras(python)[0] == pip_build.version()
+    assert {*pip_build.versions_in(python)} <= {"pip", "setuptools", "keras"}
+
+
+def package(folder, name, version, module=None, requires=()):
+    """A wheel of one empty module."""
+    module = module or name
+    info = f"{name.replace('-', '_')}-{version}.dist-info"
+    path = folder / f"{name.replace('-', '_')}-{version}-py3-none-any.whl"
+    metadata = ["Metadata-Version: 2.1", f"Name: {name}", f"Version: {version}"]
+    metadata += [f"Requires-Dist: {one}" for one in requires]
+    files = {
+        f"{module}.py": "",
+        f"{info}/METADATA": "\n".join(metadata) + "\n",
+        f"{info}/WHEEL": "Wheel-Version: 1.0\nGenerator: by hand\n"
+        "Root-Is-Purelib: true\nTag: py3-none-any\n",
+    }
+    files[f"{info}/RECORD"] = "".join(f"{name},,\n" for name in files)
+    with zipfile.ZipFile(path, "w") as archive:
+        for name, text in files.items():
+            archive.writestr(name, text)
+    return path
+
+
+@pytest.mark.parametrize(
+    ("there", "words"),
+    [
+        # The names of the backend's packages differ, its module's does not.
+        (
+            [("tensorflow-cpu", "2.19.0", "tensorflow")],
+            ["tensorflow-cpu is there", "Leave --backend out"],
+        ),
+        ([("numpy", "0.1", "numpy")], ["numpy 0.1 would become 0.2"]),
+        ([], []),
+    ],
+    ids=["the backend by another name", "another NumPy", "nothing"],
+)
+def test_a_backend_leaves_alone_what_is_there(
+    wheel, base, tmp_path, monkeypatch, there, words
+):
+    folder = tmp_path / "environment"
+    subprocess.run([sys.executable, "-m", "venv", folder], check=True)
+    python = pip_build.python_in(folder)
+    links = tmp_path / "links"
+    links.mkdir()
+    package(links, "tensorflow", "2.21.0", requires=["numpy>=0.2"])
+    package(links, "numpy", "0.2")
+    names = re.findall(
+        r"^Requires-Dist: ([\w-]+)(?!.*extra)",
+        contents(wheel)[f"{INFO}/METADATA"].decode(),
+        re.MULTILINE,
+    )
+    pins = tmp_path / "pins.txt"
+    pins.write_text("numpy==0.2\n")
+    for name in {*names} - {"numpy"}:
+        package(links, name, "99.0", module=f"{name.replace('-', '_')}_")
+    for variable, value in (
+        ("PIP_NO_INDEX", "1"),
+        ("PIP_FIND_LINKS", str(links)),
+        ("PIP_CONFIG_FILE", os.devnull),
+    ):
+        monkeypatch.setenv(variable, value)
+    monkeypatch.setattr(pip_build, "PINS", pins)
+    for one in there:
+        own = tmp_path / "there"
+        own.mkdir(exist_ok=True)
+        path = package(own, *one)
+        pip_build.run_pip(python, "install", "--no-deps", str(path))
+    before = pip_build.versions_in(python)
+    if not words:
+        pip_build.check_changes(wheel, python, "tensorflow")
+        pip_build.install(wheel, python, ["tensorflow"])
+        pip_build.check_complete(python)
+        after = pip_build.versions_in(python)
+        assert after["tensorflow"] == "2.21.0" and after["numpy"] == "0.2"
+        return
+    with pytest.raises(pip_build.BuildError) as caught:
+        pip_build.check_changes(wheel, python, "tensorflow")
+    for word in words:
+        assert word in str(caught.value)
+    assert pip_build.versions_in(python) == before
+
+
+INSTALLERS = {
+    "pip": lambda python: [python, "-m", "pip", "install", "--no-deps"],
+    "uv": lambda python: [
+        *(shutil.which("uv") or "uv", "pip", "install", "--offline"),
+        *("--no-deps", f"--python={python}"),
+    ],
+}
+BACK = {
+    "pip": ["--force-reinstall"],
+    "uv": ["--reinstall-package", "keras"],
+}
+
+
+@pytest.mark.parametrize("installer", INSTALLERS)
+def test_in_and_back_as_documented(wheel, base, checkout, fresh, installer):
+    """Over stock, a rebuilt wheel over an older one, and back to stock."""
+    if installer == "uv" and shutil.which("uv") is None:
+        pytest.skip("uv is not installed")
+    python = pip_build.python_in(fresh)
+
+    def install(*arguments):
+        variables = {"PIP_NO_INDEX": "1", "PIP_CONFIG_FILE": os.devnull}
+        answer = subprocess.run(
+            [*INSTALLERS[installer](python), *map(str, arguments)],
+            env={**os.environ, **variables},
+            capture_output=True,
+            text=True,
+        )
+        assert answer.returncode == 0, answer.stderr
+        return pip_build.versions_in(python)["keras"]
+
+    assert install(base) == "3.15.1"
+    assert install(wheel) == pip_build.version()
+    module = checkout / "keras/src/trainers/compile_utils.py"
+    module.write_text(module.read_text() + "# Changed.\n")
+    rebuilt = run_build(checkout, "--base-wheel", base)
+    assert rebuilt.returncode == 0, rebuilt.stderr
+    (path,) = (checkout / "dist").glob("*.whl")
+    assert path.name != wheel.name
+    assert install(path) == path.name.split("-")[1]
+    (found,) = fresh.rglob("keras/src/trainers/compile_utils.py")
+    assert found.read_text().endswith("# Changed.\n")
+    # A pin on the base release is content with ours, and so changes nothing.
+    stock = ["keras==3.15.1", f"--find-links={base.parent}"]
+    assert install(*stock) == path.name.split("-")[1]
+    assert install(*BACK[installer], *stock) == "3.15.1"
+
+
+def test_a_build_takes_the_place_of_the_one_before(checkout, base):
+    assert run_build(checkout, "--base-wheel", base).returncode == 0
+    (first,) = (checkout / "dist").glob("*.whl")
+    module = checkout / "keras/src/losses/loss.py"
+    module.write_text(module.read_text() + "# Changed.\n")
+    assert run_build(checkout, "--base-wheel", base).returncode == 0
+    (second,) = (checkout / "dist").glob("*.whl")
+    assert first.name != second.name
+
+
+def test_what_the_wheel_says_of_itself(wheel):
+    metadata = contents(wheel)[f"{INFO}/METADATA"].decode()
+    head = metadata.partition("\n\n")[0]
+    assert "Project-URL" not in head and "Home-page" not in head
+    assert f"\nSummary: {pip_build.SUMMARY}\n" in head
+    notice = contents(wheel)[f"{INFO}/licenses/NOTICE"].decode()
+    # The copy that it was built from is no checkout of git's.
+    assert "at the commit unknown." in notice
+
+
+def test_the_commit_in_a_checkout(tmp_path, monkeypatch):
+    monkeypatch.setattr(pip_build, "ROOT", tmp_path)
+    assert pip_build.commit() == "unknown"
+    git = ["git", "-C", tmp_path, "-c", "user.name=a", "-c", "user.email=a@b"]
+    subprocess.run([*git, "init", "-q"], check=True)
+    subprocess.run(
+        [*git, "commit", "-q", "--allow-empty", "-m", "one"], check=True
+    )
+    assert re.fullmatch("[0-9a-f]{40}", pip_build.commit())
+
+
+def test_a_backend_without_an_index(base, checkout, environment):
     before = everything_in(environment)
     result = run_build(
         checkout,
         "--base-wheel",
         base,
         "--install",
+        "--backend=jax",
         VIRTUAL_ENV=str(environment),
     )
     assert result.returncode == 1
