@@ -287,8 +287,8 @@ BY_HAND = (
     ),
     (
         "one loss entry is dropped",
-        "return native.sum_of(list(map(weigh, raw_losses, weights)))",
-        "return native.sum_of(list(map(weigh, raw_losses, weights))[:1])",
+        "return sum(others, start=first)",
+        "return first",
     ),
     (
         "a NaN is hidden",
@@ -415,11 +415,6 @@ EQUIVALENT = {
         "A list of losses for a sub-structure is refused before."
     ),
     "native._are_on_one_device: tensors -> (list(tensors)[:-1])": TWO_DEVICES,
-    "native.sum_of: backend.backend() == 'torch' and "
-    "_are_on_one_device(scalars) -> (backend.backend() == "
-    "'torch')": TWO_DEVICES,
-    "native.sum_of: len(scalars) == 1 -> (False)": ONLY_FASTER,
-    "native.sum_of: scalars[0] -> (scalars[-1])": ("There is only one."),
     "weighting.size: all((isinstance(length, int) for length in shape)) "
     "-> (False)": ONLY_FASTER,
 }

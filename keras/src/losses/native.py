@@ -6,7 +6,6 @@ ran. The gains are those of `benchmarks/README.md`.
 """
 
 import functools
-import operator
 
 from keras.src import backend
 from keras.src import ops
@@ -60,25 +59,6 @@ def mean_of_all(values):
 
         return jax.numpy.mean(values)
     return ops.mean(values, axis=axis)
-
-
-def sum_of(scalars):
-    """The sum of scalar tensors of one dtype.
-
-    TensorFlow has one operation for it, in eager calls and in graphs; PyTorch
-    has two, for which an eager call takes a third of the time of the additions.
-    """
-    if len(scalars) == 1:
-        return scalars[0]
-    if backend.backend() == "tensorflow":
-        import tensorflow as tf
-
-        return tf.raw_ops.AddN(inputs=scalars)
-    if backend.backend() == "torch" and _are_on_one_device(scalars):
-        import torch
-
-        return torch.stack(scalars).sum()
-    return functools.reduce(operator.add, scalars)
 
 
 def add_to_sums(sums, counts, values, count):

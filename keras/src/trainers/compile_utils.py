@@ -14,7 +14,6 @@ over one.
 from keras.src import losses as losses_module
 from keras.src import metrics as metrics_module
 from keras.src import ops
-from keras.src.losses import native
 from keras.src.losses import replicas
 from keras.src.losses import weighting
 from keras.src.trainers import loss_plan
@@ -418,7 +417,8 @@ class CompileLoss(losses_module.Loss):
         size = raw_loss.batch_size(batch, matcher.labelled)
         self.sizes.put(size)
         self._record(raw_losses, weights, size)
-        return native.sum_of(list(map(weigh, raw_losses, weights)))
+        first, *others = map(weigh, raw_losses, weights)
+        return sum(others, start=first)
 
     def _raw_loss(self, loss, target, batch):
         raw = loss(
