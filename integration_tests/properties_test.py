@@ -12,6 +12,7 @@ line that reproduces it.
 """
 
 import functools
+import importlib.util
 
 import numpy as np
 import pytest
@@ -650,8 +651,9 @@ def tf_data(batches):
 DATA_ROUTES = {
     "generator": lambda batches: (batch for batch in batches),
     "py_dataset": Batches,
-    "tf_data": tf_data,
 }
+if importlib.util.find_spec("tensorflow"):
+    DATA_ROUTES["tf_data"] = tf_data
 
 
 # Most of the time goes into the trainers.

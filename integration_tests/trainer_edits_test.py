@@ -85,7 +85,7 @@ class OneBatch(keras.utils.PyDataset):
 
 def batches(static, rows=8):
     """Rows of (1, 0) in batches of 4, and nobody knows how many."""
-    import tensorflow as tf
+    tf = pytest.importorskip("tensorflow")
 
     data = np.ones((rows, 1), "float32"), np.zeros((rows, 1), "float32")
     dataset = tf.data.Dataset.from_tensor_slices(data)

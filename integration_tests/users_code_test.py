@@ -1487,7 +1487,7 @@ def test_scalar_loss_of_a_masked_model(kind, form, route):
 
 def of_unknown_rank(x, y, *weights, source):
     """A dataset of one batch, in which labels have a shape when it runs."""
-    import tensorflow as tf
+    tf = pytest.importorskip("tensorflow")
 
     flat = keras.tree.flatten((x, y, *weights))
     count = len(keras.tree.flatten(x))

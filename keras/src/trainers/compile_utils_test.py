@@ -14,6 +14,7 @@ import shutil
 
 import ml_dtypes
 import numpy as np
+import pytest
 from absl.testing import parameterized
 
 from keras.src import backend
@@ -109,7 +110,7 @@ def batches_of(x, y, size):
 
 
 def tf_data(x, y, size, known=True, drop_remainder=False):
-    import tensorflow as tf
+    tf = pytest.importorskip("tensorflow")
 
     y = tuple(y) if isinstance(y, list) else y
     data = tf.data.Dataset.from_tensor_slices((x, y))
