@@ -27,13 +27,11 @@ from keras.src import optimizers
 from keras.src import regularizers
 from keras.src import testing
 from keras.src.backend.common.keras_tensor import KerasTensor
+from keras.src.trainers import compile_utils
+from keras.src.trainers import identifiers
+from keras.src.trainers import metric_plan
 from keras.src.trainers.compile_utils import CompileLoss
 from keras.src.trainers.compile_utils import CompileMetrics
-from keras.src.trainers.compile_utils import MetricsList
-from keras.src.trainers.compile_utils import get_loss
-from keras.src.trainers.compile_utils import get_metric
-from keras.src.trainers.compile_utils import get_metrics_list
-from keras.src.trainers.compile_utils import is_binary_or_sparse_categorical
 from keras.src.trainers.data_adapters.py_dataset_adapter import PyDataset
 
 X = np.array([[0.0], [0.0], [0.0], [0.0], [10.0]], "float32")
@@ -674,32 +672,6 @@ class CompileLossTest(testing.TestCase):
         self.assertEqual(compile_loss.metrics[0].dtype, "float64")
         self.assertEqual(compile_loss.variables[0].dtype, "float64")
 
-    @parameterized.parameters(
-        ((4, 1), (4, 1), "binary_crossentropy"),
-        ((4,), (4, 3), "sparse_categorical_crossentropy"),
-        ((4, 1), (4, 3), "sparse_categorical_crossentropy"),
-        ((4, 3), (4, 3), "categorical_crossentropy"),
-    )
-    def test_crossentropy_by_shape(self, labels, predictions, expected):
-        y_true, y_pred = KerasTensor(labels), KerasTensor(predictions)
-        for name in ("crossentropy", "ce"):
-            loss = get_loss(name, y_true, y_pred)
-            self.assertEqual(loss.fn.__name__, expected)
-            self.assertEqual(loss.name, name)
-
-    @parameterized.parameters(
-        ((4, 1), (4, 1), (True, False)),
-        ((4,), (4, 3), (False, True)),
-        ((4, 1), (4, 3), (False, True)),
-        ((4, 1), (4, 2), (False, True)),
-        ((4, 3), (4, 3), (False, False)),
-    )
-    def test_kind_of_classification(self, labels, predictions, expected):
-        kind = is_binary_or_sparse_categorical(
-            KerasTensor(labels), KerasTensor(predictions)
-        )
-        self.assertEqual(tuple(map(bool, kind)), expected)
-
 
 class CompileMetricsTest(testing.TestCase):
     """`CompileMetrics` by itself."""
@@ -719,25 +691,6 @@ class CompileMetricsTest(testing.TestCase):
         with self.assertRaisesRegex(ValueError, "not yet been built"):
             CompileMetrics(["mae"], None).result()
 
-    @parameterized.parameters(
-        ((4, 1), (4, 1), "Binary"),
-        ((4,), (4, 3), "SparseCategorical"),
-        ((4, 1), (4, 3), "SparseCategorical"),
-        ((4, 3), (4, 3), "Categorical"),
-    )
-    def test_names_by_shape(self, labels, predictions, expected):
-        y_true, y_pred = KerasTensor(labels), KerasTensor(predictions)
-        kinds = {
-            "accuracy": "Accuracy",
-            "acc": "Accuracy",
-            "crossentropy": "Crossentropy",
-            "ce": "Crossentropy",
-        }
-        for name, kind in kinds.items():
-            metric = get_metric(name, y_true, y_pred)
-            self.assertEqual(type(metric).__name__, expected + kind)
-            self.assertEqual(metric.name, name)
-
     @parameterized.parameters((CompileLoss,), (CompileMetrics,))
     def test_case_of_names(self, kind):
         """It matters, except in names that are resolved by shapes."""
@@ -754,12 +707,8 @@ class CompileMetricsTest(testing.TestCase):
         # An output without a metric needs no label.
         compile_metrics.build({"a": ZEROS}, {"a": X, "b": X})
         self.assertEqual(list(compile_metrics.result()), ["a_mae"])
-        metrics_list = MetricsList([], name="of_a", output_name="a")
-        self.assertEqual(metrics_list.name, "of_a")
-        self.assertEqual(metrics_list.output_name, "a")
 
     @parameterized.parameters(
-        (MetricsList, ([],)),
         (CompileMetrics, (["mae"], None)),
         (CompileLoss, ("mse",)),
     )
@@ -770,22 +719,8 @@ class CompileMetricsTest(testing.TestCase):
         with self.assertRaises(NotImplementedError):
             kind.from_config({})
 
-    def test_names(self):
-        y = {"a": {"c": ZEROS, "d": ZEROS}, "b": ZEROS}
-        for argument, expected in (
-            ({"b": ["mae", "mae", "mae"]}, ["b_mae", "b_mae_1", "b_mae_2"]),
-            # The last one is a weighted metric.
-            ({"a": {"c": ["mae"]}}, ["a/c_mae", "b_mae"]),
-        ):
-            with self.subTest(expected):
-                weighted = None if "b" in argument else {"b": ["mae"]}
-                compile_metrics = CompileMetrics(argument, weighted)
-                compile_metrics.build(y, y)
-                self.assertEqual(list(compile_metrics.result()), expected)
-
     def test_reset(self):
         compile_metrics = CompileMetrics({"a": "mae", "b": ["mae"]}, None)
-        metrics_list = get_metrics_list(["mae"], ZEROS, X)
         y_true, y_pred = {"a": ZEROS, "b": ZEROS}, {"a": X, "b": X}
         for _ in range(2):
             # (4 * 0 + 10) / 5
@@ -794,10 +729,6 @@ class CompileMetricsTest(testing.TestCase):
                 list(compile_metrics.result().values()), [2.0, 2.0]
             )
             compile_metrics.reset_state()
-            metrics_list.update_state(ZEROS, X)
-            self.assertAllClose(metrics_list.metrics[0].result(), 2.0)
-            metrics_list.reset_state()
-            self.assertAllClose(metrics_list.metrics[0].result(), 0.0)
         self.assertAllClose(list(compile_metrics.result().values()), [0.0, 0.0])
 
     def test_a_list_for_outputs_with_a_loss_alone_is_for_labels(self):
@@ -817,48 +748,6 @@ class CompileMetricsTest(testing.TestCase):
             [id(v) for m in compile_metrics.metrics for v in m.variables],
         )
 
-    def test_a_loss_of_one_number_as_a_metric(self):
-        """It is the value of each sample, and of each entry of a mask."""
-
-        class Largest(losses.Loss):
-            def call(self, y_true, y_pred):
-                return ops.max(ops.abs(y_true - y_pred))
-
-        metrics_list = get_metrics_list([Largest()], ZEROS, X)
-        for x in (X[:4], X[4:]):
-            metrics_list.update_state(0 * x, x)
-        # Four times 0, and 10 once.
-        self.assertAllClose(metrics_list.metrics[0].result(), 2.0)
-        metrics_list.reset_state()
-        for largest, mask in (
-            (1.0, [[True, True], [True, False]]),
-            (7.0, [[True, False], [False, False]]),
-        ):
-            y_pred = ops.full((2, 2, 1), largest)
-            backend.set_keras_mask(y_pred, ops.convert_to_tensor(mask))
-            metrics_list.update_state(ops.zeros((2, 2, 1)), y_pred)
-        # (3 * 1 + 7) / 4
-        found = metrics_list.metrics[0].result()
-        self.assertAllClose(found, 2.5)
-
-    def test_none_is_no_metric(self):
-        self.assertIsNone(get_metrics_list(None, ZEROS, X))
-        metrics_list = get_metrics_list("mae", ZEROS, X, "a")
-        self.assertEqual(metrics_list.output_name, "a")
-        with self.assertRaisesRegex(ValueError, "metric"):
-            get_metric(None, ZEROS, X)
-
-    def test_masks_of_predictions_without_classes(self):
-        y_pred = backend.convert_to_tensor(
-            np.array([[0.9, 0.1], [0.9, 0.9]], "float32")
-        )
-        mask = np.array([[True, True], [True, False]])
-        backend.set_keras_mask(y_pred, backend.convert_to_tensor(mask))
-        compile_metrics = CompileMetrics([metrics.Precision()], None)
-        compile_metrics.update_state(np.array([[1.0, 1.0], [0.0, 0.0]]), y_pred)
-        # Found are two, of which the second is wrong; the third is masked.
-        self.assertAllClose(compile_metrics.result()["precision"], 0.5)
-
     def test_one_object_for_a_sub_structure(self):
         y = {"a": (ZEROS, ZEROS), "b": ZEROS}
         compile_metrics = CompileMetrics(
@@ -866,15 +755,6 @@ class CompileMetricsTest(testing.TestCase):
         )
         with self.assertRaisesRegex(ValueError, "used twice"):
             compile_metrics.build(y, y)
-
-    def test_sample_weights_without_a_mask(self):
-        """A weight for each sample, where predictions have timesteps."""
-        y_true = np.array([[[1.0], [1.0]], [[1.0], [0.0]]], "float32")
-        y_pred = np.array([[[0.9], [0.1]], [[0.9], [0.9]]], "float32")
-        compile_metrics = CompileMetrics(None, [metrics.Precision()])
-        compile_metrics.update_state(y_true, y_pred, np.array([3.0, 1.0]))
-        # Found are 3, 1 and 1, of which the last one is wrong.
-        self.assertAllClose(compile_metrics.result()["precision"], 4.0 / 5.0)
 
     @parameterized.parameters((True,), (False,))
     def test_masks_reach_every_metric(self, label_axis):
@@ -905,3 +785,15 @@ class CompileMetricsTest(testing.TestCase):
         )
         # Of the five that are not masked, the three of 0.9 are found.
         self.assertAllClose(logs["recall"], 3 / 5)
+
+
+class NamesTest(testing.TestCase):
+    @parameterized.parameters(
+        (identifiers, "get_loss"),
+        (identifiers, "get_metric"),
+        (identifiers, "is_binary_or_sparse_categorical"),
+        (metric_plan, "MetricsList"),
+        (metric_plan, "get_metrics_list"),
+    )
+    def test_what_others_import_from_here(self, module, name):
+        self.assertIs(getattr(compile_utils, name), getattr(module, name))
