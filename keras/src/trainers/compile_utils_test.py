@@ -458,23 +458,9 @@ class CompileLossTest(testing.TestCase):
         names = [metric.name for metric in compile_loss.metrics]
         self.assertEqual(names, ["a_loss", "z_loss"])
 
-    def test_a_label_that_is_too_deep(self):
-        compile_loss = CompileLoss("mse")
-        for label in ([ZEROS], {"b": ZEROS}):
-            with self.assertRaisesRegex(ValueError, "`y_true`"):
-                compile_loss([ZEROS, label], [X, X])
-
-    def test_errors_of_outputs_without_names(self):
+    def test_a_missing_label(self):
         with self.assertRaisesRegex(ValueError, "Output 1 has a loss"):
             CompileLoss("mse")([ZEROS, None], [X, X])
-        with self.assertRaisesRegex(ValueError, "no keys: the outputs have no"):
-            CompileLoss({"a": "mse"})([ZEROS, ZEROS], [X, X])
-
-    def test_errors_show_the_first_key_that_is_too_deep(self):
-        compile_loss = CompileLoss({"a": {"x": "mse", "y": "mse"}, "b": "mse"})
-        y = {"a": X, "b": X}
-        with self.assertRaisesRegex(ValueError, "The path 'a/x' can't"):
-            compile_loss(y, y)
 
     def test_lists_at_a_list_of_outputs_go_entry_by_entry(self):
         def mean(y_true, y_pred):
@@ -488,10 +474,6 @@ class CompileLossTest(testing.TestCase):
         compile_loss = CompileLoss([mean, "mse", (mean, mean)])
         with self.assertRaisesRegex(ValueError, "3 entries"):
             compile_loss((ZEROS, ZEROS), (X, X))
-
-    def test_errors_show_the_containers(self):
-        with self.assertRaisesRegex(ValueError, r"y_true=\[1, \(2, 3\)\]\n"):
-            CompileLoss("mse")([1, (2, 3)], (X, X))
 
     def test_an_output_that_is_one_number(self):
         compile_loss = CompileLoss({"a": lambda _, y_pred: y_pred, "b": "mse"})
@@ -528,72 +510,6 @@ class CompileLossTest(testing.TestCase):
         weights["both"]["b"] = None
         with self.assertRaisesRegex(ValueError, "sample weights of several"):
             compile_loss(y_true, y_pred, weights)
-
-    def test_loss_weights_of_a_loss_of_several_outputs(self):
-        def both(y_true, y_pred):
-            return y_pred["a"][:, 0] + 10 * y_pred["b"][:, 0]
-
-        x = np.array([[1.0], [3.0]])
-        y_pred = {"both": {"a": x, "b": x}, "c": x}
-        y_true = {"both": {"a": 0 * x, "b": 0 * x}, "c": 0 * x}
-        user_losses = {"both": both, "c": "mse"}
-        # Raw losses are 2 * 11 and (1 + 9) / 2.
-        for weights, expected in (
-            (None, 27.0),
-            (3, 81.0),
-            ({"both": 2, "c": 3}, 59.0),
-            ({"both": 2}, 49.0),
-            ({"c": 3}, 37.0),
-            ({}, 27.0),
-        ):
-            loss = CompileLoss(user_losses, weights)(y_true, y_pred)
-            self.assertAllClose(loss, expected)
-        # A dict in a list, with a weight too many.
-        y_pred, y_true = list(y_pred.values()), list(y_true.values())
-        user_losses = list(user_losses.values())
-        loss = CompileLoss(user_losses, [2, 3])(y_true, y_pred)
-        self.assertAllClose(loss, 59.0)
-        for weights in ([2, 3, 4], [2], {"c": 2}, [[2, 2], 3]):
-            with self.assertRaisesRegex(ValueError, "`loss_weights` must"):
-                CompileLoss(user_losses, weights)(y_true, y_pred)
-
-    @parameterized.parameters(
-        ([],), ([2, 3],), ({"both": {"a": 2}},), ({"both": [2]},), ({"x": 2},)
-    )
-    def test_loss_weights_that_are_no_part_of_the_losses(self, weights):
-        compile_loss = CompileLoss(
-            {"both": lambda y_true, y_pred: y_pred["a"][:, 0], "c": "mse"},
-            weights,
-        )
-        y = {"both": {"a": X, "b": X}, "c": X}
-        with self.assertRaisesRegex(ValueError, "`loss_weights` must"):
-            compile_loss(y, y)
-
-    def test_loss_weights_of_losses_of_a_structure_and_of_its_outputs(self):
-        def both(y_true, y_pred):
-            return y_pred[0][:, 0] + 10 * y_pred[1][:, 0]
-
-        x = np.array([[1.0], [3.0]])
-        # Raw losses are 2 * 11, (1 + 9) / 2 and (1 + 3) / 2.
-        for weights, expected in (
-            (None, 29.0),
-            ([2, (3, 4)], 44 + 15 + 8),
-            ([2, [3, None]], 44 + 15 + 2),
-            ([2, 3], 44 + 15 + 6),
-            ([None, 3], 22 + 15 + 6),
-        ):
-            compile_loss = CompileLoss([both, ("mse", "mae")], weights)
-            self.assertAllClose(compile_loss((0 * x, 0 * x), (x, x)), expected)
-        for weights in (
-            [2, (3, 4, 5)],
-            [2, (3,)],
-            [2, {"mse": 3, "mae": 4}],
-            [2, 3, 4],
-            {0: 2, 1: 3},
-        ):
-            compile_loss = CompileLoss([both, ("mse", "mae")], weights)
-            with self.assertRaisesRegex(ValueError, "`loss_weights` must"):
-                compile_loss((0 * x, 0 * x), (x, x))
 
     def test_a_loss_of_a_structure_of_one_output(self):
         compile_loss = CompileLoss({"a": lambda _, y_pred: y_pred["b"][:, 0]})
