@@ -367,6 +367,14 @@ class UpdateTest(testing.TestCase):
                 mask,
             )
 
+    def test_labels_stay_labels(self):
+        y_true, y_pred = np.array([2.0, 4.0]), np.array([1.0, 4.0])
+        # Half of 2, and nothing; the other way round, it is all of 1.
+        metric = metrics.MeanAbsolutePercentageError()
+        self.assertResult(metric, y_true, y_pred, np.ones(2), 25.0)
+        metric = metrics.MeanAbsolutePercentageError()
+        self.assertResult(metric, y_true[:, None], y_pred[:, None], None, 25.0)
+
     def test_weights_of_numbers(self):
         """Labels and predictions `(batch_size,)`."""
         y_pred, weight = np.array([1.0, 3.0]), np.array([3.0, 1.0])
