@@ -361,6 +361,9 @@ class MatchTest(testing.TestCase):
             matched(LOSS, ["p"], DICT)
         with self.assertRaisesRegex(ValueError, "1 entries for 2 outputs"):
             matched(LOSS, ["F"], [0, 0])
+        # All that stand beside a tuple have to.
+        with self.assertRaisesRegex(ValueError, "3 entries for 2 outputs"):
+            matched(LOSS, ["F", "p", ("q", "r")], (0, 0))
 
     def test_lists_for_only_those_that_have_a_loss(self):
         for argument in (Y_TRUE, SAMPLE_WEIGHT):
@@ -394,10 +397,11 @@ class MatchTest(testing.TestCase):
 
     def test_further_keys(self):
         taking = Y_TRUE._replace(further_keys=True)
-        value = {"a": "p", "other": "q"}
-        self.assertEqual(matched(taking, value, DICT), [(0, "p", ("a",))])
-        found = matched(taking, value, [0, 0], AB)
-        self.assertEqual(found, [(0, "p", ("a",))])
+        for value in ({"a": "p", "other": "q"}, {"other": "q", "a": "p"}):
+            found = matched(taking, value, DICT)
+            self.assertEqual(found, [(0, "p", ("a",))])
+            found = matched(taking, value, [0, 0], AB)
+            self.assertEqual(found, [(0, "p", ("a",))])
         value = {"a": {"x": "p"}, "b": "r", "other": "q"}
         found = matched(taking, value, DEEP)
         self.assertEqual(found, [(0, "p", ("a", "x")), (2, "r", ("b",))])
