@@ -81,6 +81,15 @@ def import_keras(expected):
         importlib.import_module(".".join(folder.parts))
 
 
+def pytest_collection_modifyitems(items):
+    """Skips tests that train where Keras can't: with NumPy."""
+    if os.environ["KERAS_BACKEND"] != "numpy":
+        return
+    for item in items:
+        if item.get_closest_marker("requires_trainable_backend"):
+            item.add_marker(pytest.mark.skip(reason="NumPy can't train."))
+
+
 def pytest_report_header(config):
     file = checkout_finder.file_under_test(
         MAIN_MODULE, config.getoption("--stock")

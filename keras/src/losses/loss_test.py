@@ -6,6 +6,7 @@ of zero. Their squared errors are `(k * x) ** 2`, and so a mean of them is
 """
 
 import numpy as np
+import pytest
 from absl.testing import parameterized
 
 from keras.src import backend
@@ -157,6 +158,8 @@ class LossTestCase(testing.TestCase):
 
     def run_model(self, model, method, x, y, sample_weight=None, **kwargs):
         """The loss that a method of a model returns for a single batch."""
+        if method != "evaluate" and backend.backend() == "numpy":
+            self.skipTest("NumPy can't train.")
         if method == "fit":
             # With TensorFlow, `fit` may take the data apart into samples.
             kwargs = {"batch_size": len(x), "shuffle": False, **kwargs}
@@ -519,6 +522,7 @@ class UntouchedTest(LossTestCase):
         self.assertAllClose(loss(y, y_pred, weight), first)
 
     @parameterized.named_parameters(named(kind=["numpy", "tensor"]))
+    @pytest.mark.requires_trainable_backend
     def test_fit(self, kind):
         weight = self.kinds_of_weights()[kind]
         model = scaling_model((3, 1), mask=True)
@@ -747,6 +751,8 @@ class ManyValuesTest(LossTestCase):
         )
     )
     def test_mean_of_ones(self, reduction, dtype, has_weight, has_mask):
+        if backend.backend() == "numpy" and dtype == "bfloat16":
+            self.skipTest("There, `ops.mean` counts in bfloat16: up to 256.")
         x = np.ones((2, 40000, 1), "float32")
         y_pred = masked(x, np.ones((2, 40000), bool)) if has_mask else x
         weight = np.ones(2, "float32") if has_weight else None
@@ -880,6 +886,7 @@ class NothingLeftTest(LossTestCase):
         empty = {"a": np.zeros((0, 2), "float32")}
         self.assertEqual(float(First()(empty, empty)), 0.0)
 
+    @pytest.mark.requires_trainable_backend
     def test_empty_batch_in_training(self):
         model = scaling_model((3, 1))
         empty = np.zeros((0, 3, 1), "float32")

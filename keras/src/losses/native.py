@@ -117,8 +117,8 @@ def add_to_sums(sums, counts, values, count):
 def ratio(total, count):
     """`total / count`, or 0 where `count` is 0.
 
-    `ops.divide_no_nan` takes four times as long with PyTorch, and eleven
-    operations with JAX.
+    `ops.divide_no_nan` takes four times as long with PyTorch, and nine times
+    with JAX.
 
     Args:
         total: A scalar variable.
@@ -129,7 +129,13 @@ def ratio(total, count):
         import tensorflow as tf
 
         return tf.math.divide_no_nan(total, count)
-    return total / (count + (count == 0))
+    if backend.backend() == "torch":
+        import torch
+
+        return torch.where(count == 0, count, total / count)
+    if backend.backend() == "jax":
+        return _jax_ratio()(total, count)
+    return ops.divide_no_nan(total, count)
 
 
 def set_to_zero(variable):
@@ -172,6 +178,21 @@ def _jax_sums():
         return [(s + t).astype(s.dtype) for s, t in zip(states, terms)]
 
     return jax.jit(add)
+
+
+@functools.lru_cache(maxsize=None)
+def _jax_ratio():
+    """`ratio` as a function that JAX compiles.
+
+    It never divides by 0, which `jax_debug_nans` would stop at.
+    """
+    import jax
+
+    def divide(total, count):
+        is_zero = count == 0
+        return jax.numpy.where(is_zero, count, total / (count + is_zero))
+
+    return jax.jit(divide, inline=True)
 
 
 def _are_on_one_device(tensors):

@@ -28,13 +28,11 @@ from keras.src import optimizers
 from keras.src import regularizers
 from keras.src import testing
 from keras.src.backend.common.keras_tensor import KerasTensor
+from keras.src.trainers import compile_utils
+from keras.src.trainers import identifiers
+from keras.src.trainers import metric_plan
 from keras.src.trainers.compile_utils import CompileLoss
 from keras.src.trainers.compile_utils import CompileMetrics
-from keras.src.trainers.compile_utils import MetricsList
-from keras.src.trainers.compile_utils import get_loss
-from keras.src.trainers.compile_utils import get_metric
-from keras.src.trainers.compile_utils import get_metrics_list
-from keras.src.trainers.compile_utils import is_binary_or_sparse_categorical
 from keras.src.trainers.data_adapters.py_dataset_adapter import PyDataset
 
 X = np.array([[0.0], [0.0], [0.0], [0.0], [10.0]], "float32")
@@ -183,6 +181,10 @@ class RecordedLossTest(testing.TestCase):
             logged = logged[-1] if isinstance(logged, list) else logged
             self.assertAllClose(logged, value, rtol=1e-5, msg=prefix + name)
 
+    def skip_what_numpy_lacks(self, method):
+        if method == "fit" and backend.backend() == "numpy":
+            self.skipTest("NumPy can't train.")
+
     def skip_what_torch_lacks(self, mode, container):
         if backend.backend() != "torch":
             return
@@ -222,6 +224,7 @@ class RecordedLossTest(testing.TestCase):
         named(container=CONTAINERS, route=ROUTES, method=["fit", "evaluate"])
     )
     def test_short_last_batch(self, container, route, method):
+        self.skip_what_numpy_lacks(method)
         model = compiled(container)
         data = ROUTES[route](X, CONTAINERS[container](ZEROS, ZEROS), 4)
         if method == "fit":
@@ -231,6 +234,7 @@ class RecordedLossTest(testing.TestCase):
         self.assertLogged(logs, {**RAW, "loss": 100.0})
 
     @parameterized.named_parameters(named(mode=MODES, container=CONTAINERS))
+    @pytest.mark.requires_trainable_backend
     def test_modes(self, mode, container):
         self.skip_what_torch_lacks(mode, container)
         model = compiled(container, (3.0, 0.5), **MODES[mode])
@@ -258,6 +262,7 @@ class RecordedLossTest(testing.TestCase):
         )
         self.assertLogged(logs, {**RAW, "loss": weight * 20.0 + 80.0})
 
+    @pytest.mark.requires_trainable_backend
     def test_the_total_is_the_weighted_sum_plus_regularization(self):
         model = compiled(
             loss_weights=(7.0, 0.25), regularizer=regularizers.L2(0.5)
@@ -268,6 +273,7 @@ class RecordedLossTest(testing.TestCase):
         total = 7.0 * 20.0 + 0.25 * 80.0 + 2.5
         self.assertLogged(history.history, {**RAW, "loss": total})
 
+    @pytest.mark.requires_trainable_backend
     def test_the_gradient_is_weighted(self):
         model = compiled(loss_weights=(7.0, 0.0), learning_rate=0.001)
         model.fit(X, [ZEROS, ZEROS], batch_size=5, verbose=0)
@@ -285,6 +291,7 @@ class RecordedLossTest(testing.TestCase):
         the data is run all the same. The model's total is counted in another
         module of upstream's; see the known limits in RELEASE_NOTES.md.
         """
+        self.skip_what_numpy_lacks(method)
         x = np.array([[1.0], [1.0], [3.0], [3.0]], "float32")
         y = (np.zeros((4, 1), "float32"), np.zeros((4, 1), "float32"))
         model = compiled("tuple", batch_size=2)
@@ -343,6 +350,7 @@ class RecordedLossTest(testing.TestCase):
         expected = {"a_loss": math.nan, "b_loss": 80.0, "loss": math.nan}
         self.assertLogged(logs, expected)
 
+    @pytest.mark.requires_trainable_backend
     def test_epochs_start_anew(self):
         model = compiled(learning_rate=0.001)
         y = [ZEROS, ZEROS]
@@ -351,6 +359,7 @@ class RecordedLossTest(testing.TestCase):
         self.assertAllClose(history["a_loss"][0], 20.0, rtol=1e-5)
         self.assertAllClose(history["a_loss"][1], 0.96**2 * 20.0, rtol=1e-5)
 
+    @pytest.mark.requires_trainable_backend
     def test_train_on_batch_and_test_on_batch(self):
         model = compiled(loss_weights=(2.0, 1.0))
         y = [ZEROS, ZEROS]
@@ -364,6 +373,7 @@ class RecordedLossTest(testing.TestCase):
                 {"a_loss": 100.0, "b_loss": 400.0, "loss": 600.0},
             )
 
+    @pytest.mark.requires_trainable_backend
     def test_evaluate_in_a_callback_leaves_the_epoch_alone(self):
         model = compiled()
         y = [ZEROS, ZEROS]
@@ -461,23 +471,9 @@ class CompileLossTest(testing.TestCase):
         names = [metric.name for metric in compile_loss.metrics]
         self.assertEqual(names, ["a_loss", "z_loss"])
 
-    def test_a_label_that_is_too_deep(self):
-        compile_loss = CompileLoss("mse")
-        for label in ([ZEROS], {"b": ZEROS}):
-            with self.assertRaisesRegex(ValueError, "`y_true`"):
-                compile_loss([ZEROS, label], [X, X])
-
-    def test_errors_of_outputs_without_names(self):
+    def test_a_missing_label(self):
         with self.assertRaisesRegex(ValueError, "Output 1 has a loss"):
             CompileLoss("mse")([ZEROS, None], [X, X])
-        with self.assertRaisesRegex(ValueError, "no keys: the outputs have no"):
-            CompileLoss({"a": "mse"})([ZEROS, ZEROS], [X, X])
-
-    def test_errors_show_the_first_key_that_is_too_deep(self):
-        compile_loss = CompileLoss({"a": {"x": "mse", "y": "mse"}, "b": "mse"})
-        y = {"a": X, "b": X}
-        with self.assertRaisesRegex(ValueError, "The path 'a/x' can't"):
-            compile_loss(y, y)
 
     def test_lists_at_a_list_of_outputs_go_entry_by_entry(self):
         def mean(y_true, y_pred):
@@ -491,10 +487,6 @@ class CompileLossTest(testing.TestCase):
         compile_loss = CompileLoss([mean, "mse", (mean, mean)])
         with self.assertRaisesRegex(ValueError, "3 entries"):
             compile_loss((ZEROS, ZEROS), (X, X))
-
-    def test_errors_show_the_containers(self):
-        with self.assertRaisesRegex(ValueError, r"y_true=\[1, \(2, 3\)\]\n"):
-            CompileLoss("mse")([1, (2, 3)], (X, X))
 
     def test_an_output_that_is_one_number(self):
         compile_loss = CompileLoss({"a": lambda _, y_pred: y_pred, "b": "mse"})
@@ -531,72 +523,6 @@ class CompileLossTest(testing.TestCase):
         weights["both"]["b"] = None
         with self.assertRaisesRegex(ValueError, "sample weights of several"):
             compile_loss(y_true, y_pred, weights)
-
-    def test_loss_weights_of_a_loss_of_several_outputs(self):
-        def both(y_true, y_pred):
-            return y_pred["a"][:, 0] + 10 * y_pred["b"][:, 0]
-
-        x = np.array([[1.0], [3.0]])
-        y_pred = {"both": {"a": x, "b": x}, "c": x}
-        y_true = {"both": {"a": 0 * x, "b": 0 * x}, "c": 0 * x}
-        user_losses = {"both": both, "c": "mse"}
-        # Raw losses are 2 * 11 and (1 + 9) / 2.
-        for weights, expected in (
-            (None, 27.0),
-            (3, 81.0),
-            ({"both": 2, "c": 3}, 59.0),
-            ({"both": 2}, 49.0),
-            ({"c": 3}, 37.0),
-            ({}, 27.0),
-        ):
-            loss = CompileLoss(user_losses, weights)(y_true, y_pred)
-            self.assertAllClose(loss, expected)
-        # A dict in a list, with a weight too many.
-        y_pred, y_true = list(y_pred.values()), list(y_true.values())
-        user_losses = list(user_losses.values())
-        loss = CompileLoss(user_losses, [2, 3])(y_true, y_pred)
-        self.assertAllClose(loss, 59.0)
-        for weights in ([2, 3, 4], [2], {"c": 2}, [[2, 2], 3]):
-            with self.assertRaisesRegex(ValueError, "`loss_weights` must"):
-                CompileLoss(user_losses, weights)(y_true, y_pred)
-
-    @parameterized.parameters(
-        ([],), ([2, 3],), ({"both": {"a": 2}},), ({"both": [2]},), ({"x": 2},)
-    )
-    def test_loss_weights_that_are_no_part_of_the_losses(self, weights):
-        compile_loss = CompileLoss(
-            {"both": lambda y_true, y_pred: y_pred["a"][:, 0], "c": "mse"},
-            weights,
-        )
-        y = {"both": {"a": X, "b": X}, "c": X}
-        with self.assertRaisesRegex(ValueError, "`loss_weights` must"):
-            compile_loss(y, y)
-
-    def test_loss_weights_of_losses_of_a_structure_and_of_its_outputs(self):
-        def both(y_true, y_pred):
-            return y_pred[0][:, 0] + 10 * y_pred[1][:, 0]
-
-        x = np.array([[1.0], [3.0]])
-        # Raw losses are 2 * 11, (1 + 9) / 2 and (1 + 3) / 2.
-        for weights, expected in (
-            (None, 29.0),
-            ([2, (3, 4)], 44 + 15 + 8),
-            ([2, [3, None]], 44 + 15 + 2),
-            ([2, 3], 44 + 15 + 6),
-            ([None, 3], 22 + 15 + 6),
-        ):
-            compile_loss = CompileLoss([both, ("mse", "mae")], weights)
-            self.assertAllClose(compile_loss((0 * x, 0 * x), (x, x)), expected)
-        for weights in (
-            [2, (3, 4, 5)],
-            [2, (3,)],
-            [2, {"mse": 3, "mae": 4}],
-            [2, 3, 4],
-            {0: 2, 1: 3},
-        ):
-            compile_loss = CompileLoss([both, ("mse", "mae")], weights)
-            with self.assertRaisesRegex(ValueError, "`loss_weights` must"):
-                compile_loss((0 * x, 0 * x), (x, x))
 
     def test_a_loss_of_a_structure_of_one_output(self):
         compile_loss = CompileLoss({"a": lambda _, y_pred: y_pred["b"][:, 0]})
@@ -675,32 +601,6 @@ class CompileLossTest(testing.TestCase):
         self.assertEqual(compile_loss.metrics[0].dtype, "float64")
         self.assertEqual(compile_loss.variables[0].dtype, "float64")
 
-    @parameterized.parameters(
-        ((4, 1), (4, 1), "binary_crossentropy"),
-        ((4,), (4, 3), "sparse_categorical_crossentropy"),
-        ((4, 1), (4, 3), "sparse_categorical_crossentropy"),
-        ((4, 3), (4, 3), "categorical_crossentropy"),
-    )
-    def test_crossentropy_by_shape(self, labels, predictions, expected):
-        y_true, y_pred = KerasTensor(labels), KerasTensor(predictions)
-        for name in ("crossentropy", "ce"):
-            loss = get_loss(name, y_true, y_pred)
-            self.assertEqual(loss.fn.__name__, expected)
-            self.assertEqual(loss.name, name)
-
-    @parameterized.parameters(
-        ((4, 1), (4, 1), (True, False)),
-        ((4,), (4, 3), (False, True)),
-        ((4, 1), (4, 3), (False, True)),
-        ((4, 1), (4, 2), (False, True)),
-        ((4, 3), (4, 3), (False, False)),
-    )
-    def test_kind_of_classification(self, labels, predictions, expected):
-        kind = is_binary_or_sparse_categorical(
-            KerasTensor(labels), KerasTensor(predictions)
-        )
-        self.assertEqual(tuple(map(bool, kind)), expected)
-
 
 class CompileMetricsTest(testing.TestCase):
     """`CompileMetrics` by itself."""
@@ -720,25 +620,6 @@ class CompileMetricsTest(testing.TestCase):
         with self.assertRaisesRegex(ValueError, "not yet been built"):
             CompileMetrics(["mae"], None).result()
 
-    @parameterized.parameters(
-        ((4, 1), (4, 1), "Binary"),
-        ((4,), (4, 3), "SparseCategorical"),
-        ((4, 1), (4, 3), "SparseCategorical"),
-        ((4, 3), (4, 3), "Categorical"),
-    )
-    def test_names_by_shape(self, labels, predictions, expected):
-        y_true, y_pred = KerasTensor(labels), KerasTensor(predictions)
-        kinds = {
-            "accuracy": "Accuracy",
-            "acc": "Accuracy",
-            "crossentropy": "Crossentropy",
-            "ce": "Crossentropy",
-        }
-        for name, kind in kinds.items():
-            metric = get_metric(name, y_true, y_pred)
-            self.assertEqual(type(metric).__name__, expected + kind)
-            self.assertEqual(metric.name, name)
-
     @parameterized.parameters((CompileLoss,), (CompileMetrics,))
     def test_case_of_names(self, kind):
         """It matters, except in names that are resolved by shapes."""
@@ -755,12 +636,8 @@ class CompileMetricsTest(testing.TestCase):
         # An output without a metric needs no label.
         compile_metrics.build({"a": ZEROS}, {"a": X, "b": X})
         self.assertEqual(list(compile_metrics.result()), ["a_mae"])
-        metrics_list = MetricsList([], name="of_a", output_name="a")
-        self.assertEqual(metrics_list.name, "of_a")
-        self.assertEqual(metrics_list.output_name, "a")
 
     @parameterized.parameters(
-        (MetricsList, ([],)),
         (CompileMetrics, (["mae"], None)),
         (CompileLoss, ("mse",)),
     )
@@ -771,22 +648,8 @@ class CompileMetricsTest(testing.TestCase):
         with self.assertRaises(NotImplementedError):
             kind.from_config({})
 
-    def test_names(self):
-        y = {"a": {"c": ZEROS, "d": ZEROS}, "b": ZEROS}
-        for argument, expected in (
-            ({"b": ["mae", "mae", "mae"]}, ["b_mae", "b_mae_1", "b_mae_2"]),
-            # The last one is a weighted metric.
-            ({"a": {"c": ["mae"]}}, ["a/c_mae", "b_mae"]),
-        ):
-            with self.subTest(expected):
-                weighted = None if "b" in argument else {"b": ["mae"]}
-                compile_metrics = CompileMetrics(argument, weighted)
-                compile_metrics.build(y, y)
-                self.assertEqual(list(compile_metrics.result()), expected)
-
     def test_reset(self):
         compile_metrics = CompileMetrics({"a": "mae", "b": ["mae"]}, None)
-        metrics_list = get_metrics_list(["mae"], ZEROS, X)
         y_true, y_pred = {"a": ZEROS, "b": ZEROS}, {"a": X, "b": X}
         for _ in range(2):
             # (4 * 0 + 10) / 5
@@ -795,10 +658,6 @@ class CompileMetricsTest(testing.TestCase):
                 list(compile_metrics.result().values()), [2.0, 2.0]
             )
             compile_metrics.reset_state()
-            metrics_list.update_state(ZEROS, X)
-            self.assertAllClose(metrics_list.metrics[0].result(), 2.0)
-            metrics_list.reset_state()
-            self.assertAllClose(metrics_list.metrics[0].result(), 0.0)
         self.assertAllClose(list(compile_metrics.result().values()), [0.0, 0.0])
 
     def test_a_list_for_outputs_with_a_loss_alone_is_for_labels(self):
@@ -818,48 +677,6 @@ class CompileMetricsTest(testing.TestCase):
             [id(v) for m in compile_metrics.metrics for v in m.variables],
         )
 
-    def test_a_loss_of_one_number_as_a_metric(self):
-        """It is the value of each sample, and of each entry of a mask."""
-
-        class Largest(losses.Loss):
-            def call(self, y_true, y_pred):
-                return ops.max(ops.abs(y_true - y_pred))
-
-        metrics_list = get_metrics_list([Largest()], ZEROS, X)
-        for x in (X[:4], X[4:]):
-            metrics_list.update_state(0 * x, x)
-        # Four times 0, and 10 once.
-        self.assertAllClose(metrics_list.metrics[0].result(), 2.0)
-        metrics_list.reset_state()
-        for largest, mask in (
-            (1.0, [[True, True], [True, False]]),
-            (7.0, [[True, False], [False, False]]),
-        ):
-            y_pred = ops.full((2, 2, 1), largest)
-            backend.set_keras_mask(y_pred, ops.convert_to_tensor(mask))
-            metrics_list.update_state(ops.zeros((2, 2, 1)), y_pred)
-        # (3 * 1 + 7) / 4
-        found = metrics_list.metrics[0].result()
-        self.assertAllClose(found, 2.5)
-
-    def test_none_is_no_metric(self):
-        self.assertIsNone(get_metrics_list(None, ZEROS, X))
-        metrics_list = get_metrics_list("mae", ZEROS, X, "a")
-        self.assertEqual(metrics_list.output_name, "a")
-        with self.assertRaisesRegex(ValueError, "metric"):
-            get_metric(None, ZEROS, X)
-
-    def test_masks_of_predictions_without_classes(self):
-        y_pred = backend.convert_to_tensor(
-            np.array([[0.9, 0.1], [0.9, 0.9]], "float32")
-        )
-        mask = np.array([[True, True], [True, False]])
-        backend.set_keras_mask(y_pred, backend.convert_to_tensor(mask))
-        compile_metrics = CompileMetrics([metrics.Precision()], None)
-        compile_metrics.update_state(np.array([[1.0, 1.0], [0.0, 0.0]]), y_pred)
-        # Found are two, of which the second is wrong; the third is masked.
-        self.assertAllClose(compile_metrics.result()["precision"], 0.5)
-
     def test_one_object_for_a_sub_structure(self):
         y = {"a": (ZEROS, ZEROS), "b": ZEROS}
         compile_metrics = CompileMetrics(
@@ -867,15 +684,6 @@ class CompileMetricsTest(testing.TestCase):
         )
         with self.assertRaisesRegex(ValueError, "used twice"):
             compile_metrics.build(y, y)
-
-    def test_sample_weights_without_a_mask(self):
-        """A weight for each sample, where predictions have timesteps."""
-        y_true = np.array([[[1.0], [1.0]], [[1.0], [0.0]]], "float32")
-        y_pred = np.array([[[0.9], [0.1]], [[0.9], [0.9]]], "float32")
-        compile_metrics = CompileMetrics(None, [metrics.Precision()])
-        compile_metrics.update_state(y_true, y_pred, np.array([3.0, 1.0]))
-        # Found are 3, 1 and 1, of which the last one is wrong.
-        self.assertAllClose(compile_metrics.result()["precision"], 4.0 / 5.0)
 
     @parameterized.parameters((True,), (False,))
     def test_masks_reach_every_metric(self, label_axis):
@@ -906,3 +714,15 @@ class CompileMetricsTest(testing.TestCase):
         )
         # Of the five that are not masked, the three of 0.9 are found.
         self.assertAllClose(logs["recall"], 3 / 5)
+
+
+class NamesTest(testing.TestCase):
+    @parameterized.parameters(
+        (identifiers, "get_loss"),
+        (identifiers, "get_metric"),
+        (identifiers, "is_binary_or_sparse_categorical"),
+        (metric_plan, "MetricsList"),
+        (metric_plan, "get_metrics_list"),
+    )
+    def test_what_others_import_from_here(self, module, name):
+        self.assertIs(getattr(compile_utils, name), getattr(module, name))
