@@ -90,6 +90,34 @@ def pytest_collection_modifyitems(items):
             item.add_marker(pytest.mark.skip(reason="NumPy can't train."))
 
 
+@pytest.fixture(autouse=True)
+def puts_back():
+    """Fails a test that leaves Keras as others would not expect it."""
+    before = settings_of_keras()
+    yield
+    after = settings_of_keras()
+    for name in before:
+        if after[name] != before[name]:
+            pytest.fail(f"{name} was {before[name]}, and is {after[name]}")
+
+
+def settings_of_keras():
+    import keras
+    from keras.src.backend.common import global_state
+
+    floatx = keras.config.floatx()
+    # Whoever makes the first layer settles it.
+    policy = global_state.get_global_attribute("dtype_policy")
+    return {
+        "floatx": floatx,
+        "epsilon": keras.config.epsilon(),
+        "image_data_format": keras.config.image_data_format(),
+        "dtype_policy": floatx if policy is None else policy.name,
+        "distribution": keras.distribution.distribution(),
+        "custom objects": sorted(keras.saving.get_custom_objects()),
+    }
+
+
 def pytest_report_header(config):
     file = checkout_finder.file_under_test(
         MAIN_MODULE, config.getoption("--stock")

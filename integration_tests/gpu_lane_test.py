@@ -1,5 +1,6 @@
 """What the GPU lane runs and writes; the lane itself takes too long for CI."""
 
+import os
 import re
 import sys
 
@@ -22,10 +23,12 @@ def test_what_is_run(monkeypatch):
     assert backend == variables["KERAS_BACKEND"] == "jax"
     assert arguments.rest == ["-x"] and not arguments.stock
     assert variables["PYTHONPATH"] == str(gpu_lane.SITE)
-    folder, *ignored = options
+    *folders, _, cores, first, second = options
+    ignored = [first, second]
+    assert cores == str(os.cpu_count())
     # They build wheels and branches, which has nothing to do with a GPU.
     assert ignored == [f"--ignore={file}" for file in matrix.WHEEL_TESTS]
-    for path in (folder, *matrix.WHEEL_TESTS, *gpu_lane.BENCHMARKS):
+    for path in (*folders, *matrix.WHEEL_TESTS, *gpu_lane.BENCHMARKS):
         assert (gpu_lane.ROOT / path).exists()
 
 

@@ -1667,6 +1667,8 @@ def test_functions_of_operations_are_the_users(function):
     x, y = numbers(N, N, 1), numbers(N, N, seed=1)
     weights = numbers(N, N, seed=2)
     p = ops.convert_to_tensor(x)
+    if function is np.subtract and getattr(p, "is_cuda", False):
+        pytest.skip("NumPy can't read what is on a GPU")
     metrics = CompileMetrics(None, [function])
     metrics.update_state(y, p, weights)
     (found,) = metrics.result().values()

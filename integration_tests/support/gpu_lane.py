@@ -7,9 +7,10 @@ Where there is a package index, this first fetches what such a machine lacks
 into build/gpu_lane/; `--fetch` does no more. Then copy the checkout there with
 that folder, and run the same command. It builds the wheel, installs it and
 what is missing beside the machine's own packages (nothing of theirs changes),
-runs integration_tests/ and the benchmarks on every backend that is installed,
-and writes a table. Without a GPU all of it runs on the CPU, and the table says
-so. Needs Python 3.12 on a GPU machine, and PyTorch, JAX or TensorFlow.
+runs keras/ and integration_tests/ on all cores and the benchmarks, on every
+backend that is installed, and writes a table, which it adds to as it goes.
+Without a GPU all of it runs on the CPU, and the table says so. A GPU machine
+needs Python 3.12, and PyTorch, JAX or TensorFlow.
 """
 
 import argparse
@@ -43,7 +44,7 @@ PACKAGES = (
     *("absl-py", "h5py", "ml_dtypes", "namex", "optree", "packaging", "rich"),
     *("markdown-it-py", "mdurl", "Pygments", "typing_extensions"),
     *("hypothesis", "sortedcontainers", "pytest", "pluggy", "iniconfig"),
-    *("tf_keras", "wheel"),
+    *("execnet", "pytest-xdist", "tf_keras", "wheel"),
 )
 # Run with each backend; what they print as a table is kept.
 BENCHMARKS = ("benchmarks/compile_loss.py",)
@@ -169,8 +170,8 @@ def devices():
 
 
 def test(backend, rest):
-    """Runs integration_tests/; a `matrix.Result`."""
-    options = ["integration_tests"]
+    """Runs our tests on all cores; a `matrix.Result`."""
+    options = ["keras", "integration_tests", "-n", str(os.cpu_count() or 1)]
     options += [f"--ignore={file}" for file in matrix.WHEEL_TESTS]
     arguments = types.SimpleNamespace(rest=rest, stock=False)
     matrix.OUTPUT.mkdir(parents=True, exist_ok=True)
@@ -213,27 +214,14 @@ def launches(backend):
     ]
 
 
-def commit():
-    """The commit of the checkout, where there is git."""
-    if shutil.which("git") is None:
-        return "unknown"
-    answer = subprocess.run(
-        ["git", "describe", "--always", "--dirty"],
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-    )
-    return answer.stdout.strip() or "unknown"
-
-
 def report(found, results, benchmarks, counts):
     """The page, as lines of Markdown."""
     gpus = [backend for backend, device in found.items() if device[0]]
     lines = [
         "# GPU lane",
         "",
-        "Written by `python integration_tests/support/gpu_lane.py` on "
-        f"{datetime.date.today()}, at commit {commit()}, with Python "
+        "Written by `integration_tests/support/gpu_lane.py` on "
+        f"{datetime.date.today()}, at commit {pip_build.commit()}, with Python "
         f"{platform.python_version()}.",
         "",
     ]
@@ -299,18 +287,23 @@ def run(arguments):
         raise pip_build.BuildError(
             "no backend works here: install PyTorch, JAX or TensorFlow."
         )
-    results = {}
-    if not arguments.without_tests:
-        results = {name: test(name, arguments.rest) for name in found}
-    counts = [line for name in found for line in launches(name)]
-    benchmarks = {
-        (name, script): benchmark(name, script)
-        for name in found
-        for script in BENCHMARKS
-    }
-    lines = report(found, results, benchmarks, counts)
-    arguments.output.write_text("\n".join(lines), encoding="utf-8")
-    pip_build.say("\n".join(lines))
+    results, counts, benchmarks = {}, [], {}
+
+    def write():
+        lines = report(found, results, benchmarks, counts)
+        arguments.output.write_text("\n".join(lines), encoding="utf-8")
+
+    for name in () if arguments.without_tests else found:
+        results[name] = test(name, arguments.rest)
+        write()
+    for name in found:
+        counts += launches(name)
+        write()
+    for name in found:
+        for script in BENCHMARKS:
+            benchmarks[name, script] = benchmark(name, script)
+            write()
+    pip_build.say(arguments.output.read_text(encoding="utf-8"))
     failed = any(result.failed for result in results.values())
     broken = any("failed" in line for line in counts)
     return 1 if failed or broken else 0

@@ -68,16 +68,16 @@ class MetricsListTest(testing.TestCase):
         metrics_list = get_metrics_list(("mae", "mse"), ZEROS, X)
         for _ in range(2):
             metrics_list.update_state(ZEROS, X)
-            results = [metric.result() for metric in metrics_list.metrics]
+            results = [float(one.result()) for one in metrics_list.metrics]
             # 10 / 5 and 100 / 5
             self.assertAllClose(results, [2.0, 20.0])
             metrics_list.reset_state()
-            results = [metric.result() for metric in metrics_list.metrics]
+            results = [float(one.result()) for one in metrics_list.metrics]
             self.assertAllClose(results, [0.0, 0.0])
         # 10 counts once, and the zeros three times in all.
         weights = np.array([1.0, 1.0, 0.0, 1.0, 1.0])
         metrics_list.update_state(ZEROS, X, weights)
-        results = [metric.result() for metric in metrics_list.metrics]
+        results = [float(one.result()) for one in metrics_list.metrics]
         self.assertAllClose(results, [2.5, 25.0])
 
     def test_a_loss_of_one_number_as_a_metric(self):

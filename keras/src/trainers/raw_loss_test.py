@@ -59,6 +59,7 @@ class RawLossTest(testing.TestCase):
         with backend.StatelessScope() as scope:
             raw_loss.record([mean], values, 3)
         found = [scope.get_current_value(v) for v in mean.variables]
+        found = list(map(ops.convert_to_numpy, found))
         self.assertAllClose(found, [6.0, 3.0])
         self.assertAllClose(mean.variables, [0.0, 0.0])
 
