@@ -598,6 +598,7 @@ class IntegerLabelsTest(LossTestCase):
     def setUp(self):
         super().setUp()
         self.addCleanup(backend.set_floatx, backend.floatx())
+        self.addCleanup(policies.set_dtype_policy, policies.dtype_policy())
 
     def logits(self):
         # A class's probability is 1 / (1 + 2099 * exp(-20)): its crossentropy

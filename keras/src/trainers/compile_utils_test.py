@@ -28,6 +28,7 @@ from keras.src import optimizers
 from keras.src import regularizers
 from keras.src import testing
 from keras.src.backend.common.keras_tensor import KerasTensor
+from keras.src.dtype_policies import dtype_policy as policies
 from keras.src.trainers import compile_utils
 from keras.src.trainers import identifiers
 from keras.src.trainers import metric_plan
@@ -307,6 +308,7 @@ class RecordedLossTest(testing.TestCase):
     def test_600_batches_in_bfloat16(self):
         """A sum that is kept in bfloat16 stops growing at 256 ones."""
         self.addCleanup(backend.set_floatx, backend.floatx())
+        self.addCleanup(policies.set_dtype_policy, policies.dtype_policy())
         backend.set_floatx("bfloat16")
         model = compiled()
         # 300 samples without a loss, then 300 with 2 ** 2 and 4 ** 2.
@@ -595,6 +597,7 @@ class CompileLossTest(testing.TestCase):
 
     def test_float64_is_kept(self):
         self.addCleanup(backend.set_floatx, backend.floatx())
+        self.addCleanup(policies.set_dtype_policy, policies.dtype_policy())
         backend.set_floatx("float64")
         compile_loss = CompileLoss("mse")
         y = [KerasTensor((None, 1)), KerasTensor((None, 1))]
