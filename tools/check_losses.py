@@ -128,7 +128,8 @@ def check_losses(
         sample_weight: Sample weights, if `x` holds arrays, or `None`.
         loss_weights: What `compile` got as `loss_weights`; `None` if nothing.
         batch_size: The size of a batch, if `x` holds arrays.
-        steps: How many batches are used, at most.
+        steps: How many batches are used, at most. They are taken from `x`,
+            so a generator has given them away.
         cut_last_batch: Whether to look what would be logged if half of the
             last batch were left out, if all batches are equally large and
             balance: short batches are where some Keras goes wrong. Use
