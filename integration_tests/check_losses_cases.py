@@ -821,6 +821,12 @@ def told_other_weights():
     return check_losses(model, x(), labels("z", "a"), loss_weights=[1.0, 1.0])
 
 
+def told_weights_of_none():
+    model = heads("z", "a")
+    model.compile("sgd", loss=["mse", "mse"])
+    return check_losses(model, x(), labels("z", "a"), loss_weights=[1, 10])
+
+
 def told_no_weights():
     model = heads("z", "a")
     model.compile("sgd", loss=["mse", "mse"], loss_weights=[1, 10])
@@ -991,6 +997,7 @@ OTHERS = (
     metric_named_as_the_loss_of_its_output,
     told_other_weights,
     told_no_weights,
+    told_weights_of_none,
     bfloat16,
     float16,
     float16_with_a_short_batch,

@@ -151,6 +151,7 @@ TABLE = {
     "metric_named_loss": {"stock": [METRIC], "3.6.0": [METRIC]},
     "told_other_weights": same([OTHER_WEIGHTS.format(0)]),
     "told_no_weights": same([OTHER_WEIGHTS.format(10)]),
+    "told_weights_of_none": same(["1 and 10 here, 1 and 1 there"]),
     "graphs_of_several_sizes": {"stock": [BY_INPUTS], "3.6.0": [BY_INPUTS]},
     "bfloat16": {
         "stock": [HALF.format("bfloat16")],

@@ -196,10 +196,10 @@ def _is_variable(value):
     return hasattr(value, "assign") and hasattr(value, "dtype")
 
 
-def _compiled_weights(model):
-    """The loss weights that `compile` got, as far as this Keras keeps them."""
+def _compiled_weights(model, otherwise=None):
+    """The loss weights that `compile` got, if this Keras keeps them."""
     compiled = getattr(model, "_compile_loss", None)
-    return getattr(compiled, "_user_loss_weights", None)
+    return getattr(compiled, "_user_loss_weights", otherwise)
 
 
 # Batches, and structures of arrays. The latter are written out, since
@@ -891,9 +891,7 @@ class _Check:
     def finds_other_loss_weights(self):
         """Whether `compile` got others than we were told."""
         told = self.arguments["loss_weights"]
-        compiled = _compiled_weights(self.model)
-        if compiled is None or compiled is told:
-            return False
+        compiled = _compiled_weights(self.model, otherwise=told)
         here = [entry.weight_now() for entry in self.entries]
         self.arguments["loss_weights"] = compiled
         self.entries = self.entries_of(RIGHT)
