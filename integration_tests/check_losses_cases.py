@@ -669,6 +669,18 @@ def tiny_short_batch():
     )
 
 
+def short_batch_in_bfloat16():
+    """More wrong than right is known to: what was logged alone tells."""
+    with dtype_policy("mixed_bfloat16"):
+        model = heads("z", "a", bias_initializer="ones")
+    y = labels("z", "a")
+    for of_one in y:
+        of_one[-4:] += 0.2
+    return check(
+        model, x(), y, loss=["mse", "mse"], batch_size=20, cut_last_batch=False
+    )
+
+
 def weighted_logs():
     return lists(loss_weights=[0.25, 10], cut_last_batch=False)
 
@@ -977,6 +989,7 @@ OTHERS = (
     short_batch,
     short_batch_if_it_were_one,
     tiny_short_batch,
+    short_batch_in_bfloat16,
     weighted_logs,
     tiny_weighted_logs,
     weight_near_one,

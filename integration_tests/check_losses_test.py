@@ -104,6 +104,10 @@ TABLE = {
         "stock": {"tensorflow": [f"`z_loss`, `a_loss`: {BATCHES}"]},
         "3.6.0": {"tensorflow": [f"`z_loss`, `a_loss`: {BATCHES}"]},
     },
+    "short_batch_in_bfloat16": {
+        "stock": {"tensorflow": [f"`z_loss`, `a_loss`: {BATCHES}"]},
+        "3.6.0": {"tensorflow": [f"`z_loss`, `a_loss`: {BATCHES}"]},
+    },
     "weighted_logs": {
         "3.6.0": [WEIGHTED.format("z", 0.25), WEIGHTED.format("a", 10)]
     },
