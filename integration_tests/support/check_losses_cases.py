@@ -2,11 +2,12 @@
 
     python integration_tests/support/check_losses_cases.py CASE ...
 
-prints as JSON what `tools/check_losses.py` finds in each case with the Keras
+prints as JSON what `tools/check_losses.py` says in each case with the Keras
 that is installed; it imports nothing but that Keras, NumPy and the tool.
 Without arguments it runs all cases.
 """
 
+import contextlib
 import importlib.util
 import json
 import pathlib
@@ -27,7 +28,8 @@ def load_tool():
     return tool
 
 
-check_losses = load_tool().check_losses
+tool = load_tool()
+check_losses = tool.check_losses
 
 
 def random(*shape, seed=0):
@@ -286,12 +288,299 @@ def large(**options):
     return check(heads("z", "a"), 1e6 * x(), y, loss="mse", **options)
 
 
-def mixed_precision(**options):
+@contextlib.contextmanager
+def dtype_policy(name):
     policy = keras.mixed_precision.dtype_policy()
-    keras.mixed_precision.set_dtype_policy("mixed_bfloat16")
-    model = heads("z", "a")
-    keras.mixed_precision.set_dtype_policy(policy)
+    keras.mixed_precision.set_dtype_policy(name)
+    try:
+        yield
+    finally:
+        keras.mixed_precision.set_dtype_policy(policy)
+
+
+@contextlib.contextmanager
+def floatx(name):
+    before = keras.config.floatx()
+    keras.config.set_floatx(name)
+    try:
+        yield
+    finally:
+        keras.config.set_floatx(before)
+
+
+def mixed_precision(**options):
+    with dtype_policy("mixed_bfloat16"):
+        model = heads("z", "a")
     return check(model, x(), labels("z", "a"), loss="mse", **options)
+
+
+def far_from_zero(output_dtype="float32"):
+    """A model that predicts 100 and some: in bfloat16, 100 or 100.5."""
+    inputs = keras.Input((3,))
+    hidden = keras.layers.Dense(64, "relu")(inputs)
+    hidden = keras.layers.Dense(64, "relu")(hidden)
+    bias = keras.initializers.Constant(100)
+    outputs = keras.layers.Dense(
+        1, bias_initializer=bias, dtype=output_dtype, name="a"
+    )(hidden)
+    return keras.Model(inputs, outputs)
+
+
+def far_from_zero_in_bfloat16(**options):
+    with dtype_policy("mixed_bfloat16"):
+        model = far_from_zero()
+    return check(model, x(), 100 + x()[:, :1], loss="mse", **options)
+
+
+def far_from_zero_in_float16(**options):
+    with dtype_policy("mixed_float16"):
+        model = far_from_zero()
+    return check(model, x(), 100 + x()[:, :1], loss="mse", **options)
+
+
+def predictions_in_bfloat16(**options):
+    with dtype_policy("mixed_bfloat16"):
+        model = far_from_zero(output_dtype="bfloat16")
+    return check(model, x(), 100 + x()[:, :1], loss="mse", **options)
+
+
+def one_layer_in_bfloat16(**options):
+    inputs = keras.Input((3,))
+    hidden = keras.layers.Dense(64, "relu", dtype="bfloat16")(inputs)
+    model = keras.Model(inputs, head("a", dtype="float32")(hidden))
+    return check(model, x(), *labels("a"), loss="mse", **options)
+
+
+class OneOutput(keras.Model):
+    def __init__(self):
+        super().__init__()
+        self.layer = keras.layers.Dense(1)
+
+    def call(self, inputs):
+        return self.layer(inputs)
+
+
+def metric_named_as_a_loss(**options):
+    metric = keras.metrics.MeanAbsoluteError(name="mse_loss")
+    return check(
+        OneOutput(), x(), *labels("a"), loss="mse", metrics=[metric], **options
+    )
+
+
+def metric_named_as_the_loss_of_another(**options):
+    metric = keras.metrics.MeanAbsoluteError(name="a_loss")
+    return check(
+        heads("a"), x(), *labels("a"), loss="mse", metrics=[metric], **options
+    )
+
+
+def negative_mse(y_true, y_pred):
+    return -keras.ops.mean(keras.ops.square(y_true - y_pred), axis=-1)
+
+
+def one_variable_for_opposite_losses(**options):
+    weight = keras.Variable(1.0)
+    return check(
+        heads("z", "a", "m", kernel_initializer="zeros"),
+        x(),
+        labels("z", "a", "m"),
+        loss=["mse", negative_mse, "mse"],
+        loss_weights=[weight, weight, 1.0],
+        **options,
+    )
+
+
+def one_variable_for_losses_that_cancel(**options):
+    weight = keras.Variable(1.0)
+    (y,) = labels("z")
+    return check(
+        heads("z", "a", kernel_initializer="zeros"),
+        x(),
+        [y, y],
+        loss=["mse", negative_mse],
+        loss_weights=[weight, weight],
+        **options,
+    )
+
+
+def negative_variable(**options):
+    weight = keras.Variable(-1.0)
+    return lists(loss_weights=[weight, 1.0], **options)
+
+
+def critic(y_true, y_pred):
+    return keras.ops.mean(y_true * y_pred, axis=-1)
+
+
+def near_zero_by_cancellation(**options):
+    """Terms of 1e4, that add up to less than a thousandth."""
+    model = heads("a", kernel_initializer="ones")
+    half = random(ROWS // 2, 3)
+    inputs = np.concatenate([half, np.flip(half * (1 + 1e-7), 0)])
+    y = np.repeat([[1e4], [-1e4]], ROWS // 2, axis=0)
+    return check(model, inputs, y, loss=critic, batch_size=ROWS, **options)
+
+
+def heads_that_cancel(**options):
+    (y,) = labels("z")
+    return check(
+        heads("z", "a", kernel_initializer="ones"),
+        x(),
+        [y, y * (1 + 1e-7)],
+        loss=["mse", "mse"],
+        loss_weights=[1, -1],
+        **options,
+    )
+
+
+class AddsWhatCancels(keras.layers.Layer):
+    def call(self, inputs):
+        self.add_loss(1e4 * keras.ops.mean(inputs))
+        return inputs
+
+
+def added_losses_that_cancel(**options):
+    inputs = keras.Input((3,))
+    model = keras.Model(inputs, head("a")(AddsWhatCancels()(inputs)))
+    half = random(ROWS // 2, 3)
+    data = np.concatenate([half, np.flip(-half * (1 + 1e-7), 0)])
+    return check(model, [(data,)], **options)
+
+
+def array_of_weights(**options):
+    return lists(loss_weights=np.array([1.0, 10.0]), **options)
+
+
+def not_reduced(**options):
+    loss = keras.losses.MeanSquaredError(reduction=None)
+    return check(heads("a"), x(), *labels("a"), loss=loss, **options)
+
+
+def not_reduced_with_two_outputs(**options):
+    loss = keras.losses.MeanSquaredError(reduction="none")
+    return check(
+        heads("z", "a"), x(), labels("z", "a"), loss=[loss, "mae"], **options
+    )
+
+
+def two_inputs(**options):
+    inputs = [keras.Input((3,)), keras.Input((3,))]
+    hidden = AddsLoss()(keras.layers.Add()(inputs))
+    model = keras.Model(inputs, head("a")(hidden))
+    return check(model, [x(), random(ROWS, 3, seed=1)], **options)
+
+
+def lists_of_numbers(**options):
+    y = labels("a")[0].tolist()
+    return check(heads("a"), x().tolist(), y, loss="mse", **options)
+
+
+class OwnCall(keras.losses.Loss):
+    """As people write it who come from elsewhere: no `call` at all."""
+
+    def __call__(self, y_true, y_pred, sample_weight=None):
+        return keras.ops.mean(keras.ops.square(y_true - y_pred))
+
+
+def own_call_of_a_loss(**options):
+    loss = [OwnCall(name="own"), "mse"]
+    return check(heads("z", "a"), x(), labels("z", "a"), loss=loss, **options)
+
+
+def own_call_of_a_loss_with_timesteps(**options):
+    inputs = keras.Input((5, 3))
+    model = keras.Model(inputs, head("a")(inputs))
+    data = random(ROWS, 5, 3), random(ROWS, 5, 1, seed=1)
+    return check(model, *data, np.ones(ROWS), loss=OwnCall(), **options)
+
+
+class OfGraphs(keras.Model):
+    """From two nodes of each graph, one number for the graph."""
+
+    def __init__(self):
+        super().__init__()
+        self.layer = keras.layers.Dense(1)
+
+    def call(self, inputs):
+        nodes = self.layer(inputs["nodes"])
+        return keras.ops.mean(keras.ops.reshape(nodes, (-1, 2)), -1)[:, None]
+
+
+def inputs_with_another_first_axis(sizes=(4, 4, 4), **options):
+    batches = [
+        ({"nodes": random(2 * n, 3, seed=n)}, random(n, 1, seed=n))
+        for n in sizes
+    ]
+    return check(OfGraphs(), batches, loss="mse", **options)
+
+
+class Batches(keras.utils.PyDataset):
+    def __len__(self):
+        return 3
+
+    def __getitem__(self, index):
+        rows = slice(6 * index, 6 * index + 6)
+        return x()[rows], tuple(y[rows] for y in labels("z", "a"))
+
+
+def from_a_dataset(**options):
+    return check(heads("z", "a"), Batches(), loss="mse", **options)
+
+
+def of_pairs(y_true, y_pred):
+    y_true = keras.ops.reshape(y_true, (-1, 2))
+    y_pred = keras.ops.reshape(y_pred, (-1, 2))
+    return keras.ops.mean(keras.ops.square(y_true - y_pred), axis=-1)
+
+
+def pairs(**options):
+    data = x()[:20], labels("a")[0][:20]
+    return check(heads("a"), *data, loss=of_pairs, batch_size=10, **options)
+
+
+def batches_of_several_lengths(**options):
+    inputs = keras.Input((None, 3))
+    model = keras.Model(inputs, head("a")(inputs))
+    batches = [
+        (random(6, length, 3), random(6, length, 1, seed=1))
+        for length in (5, 5, 4, 7)
+    ]
+    return check(model, batches, loss="mse", **options)
+
+
+def with_a_regression_of_ones(**options):
+    """Probabilities at their very end, where rounding leaves their range."""
+
+    def cross_entropy(y_true, y_pred):
+        return -keras.ops.mean(
+            y_true * keras.ops.log(y_pred)
+            + (1 - y_true) * keras.ops.log(1 - y_pred + 1e-7),
+            axis=-1,
+        )
+
+    bias = keras.initializers.Constant(20)
+    model = heads("a", activation="sigmoid", bias_initializer=bias)
+    y = np.ones((ROWS, 1), "float32")
+    return check(model, x(), y, loss=cross_entropy, **options)
+
+
+def from_a_generator_of_floats64(**options):
+    batches = [
+        (x().astype("float64")[rows], labels("a")[0].astype("float64")[rows])
+        for rows in (slice(6), slice(6, 12))
+    ]
+    return check(heads("a"), iter(batches), loss="mse", **options)
+
+
+def arrays_of_floats64(**options):
+    y = [y.astype("float64") for y in labels("z", "a")]
+    return check(
+        heads("z", "a"),
+        x().astype("float64"),
+        y,
+        loss=[negative_mse, "mse"],
+        **options,
+    )
 
 
 def from_a_generator(**options):
@@ -328,19 +617,84 @@ BALANCED = (
     small,
     large,
     mixed_precision,
+    far_from_zero_in_bfloat16,
+    far_from_zero_in_float16,
+    predictions_in_bfloat16,
+    one_layer_in_bfloat16,
+    metric_named_as_a_loss,
+    metric_named_as_the_loss_of_another,
+    one_variable_for_losses_that_cancel,
+    near_zero_by_cancellation,
+    heads_that_cancel,
+    added_losses_that_cancel,
+    array_of_weights,
+    not_reduced,
+    not_reduced_with_two_outputs,
+    two_inputs,
+    lists_of_numbers,
+    own_call_of_a_loss,
+    own_call_of_a_loss_with_timesteps,
+    inputs_with_another_first_axis,
+    from_a_dataset,
+    batches_of_several_lengths,
+    with_a_regression_of_ones,
     from_a_generator,
+    from_a_generator_of_floats64,
+    arrays_of_floats64,
 )
 
 
-# Logs that do not add up with some Keras.
+# Logs that do not add up with some Keras, or that can't be told.
 
 
 def short_batch():
+    return lists(batch_size=5)
+
+
+def short_batch_if_it_were_one():
     return lists()
+
+
+def tiny_short_batch():
+    """Losses of 1e-8, of which the last rows have the most."""
+    y = [1e-4 * y for y in labels("z", "a")]
+    for of_one in y:
+        of_one[-4:] *= 5
+    return check(
+        heads("z", "a", kernel_initializer="zeros"),
+        x(),
+        y,
+        loss="mse",
+        batch_size=20,
+    )
+
+
+def short_batch_in_bfloat16():
+    """More wrong than right is known to: what was logged alone tells."""
+    with dtype_policy("mixed_bfloat16"):
+        model = heads("z", "a", bias_initializer="ones")
+    y = labels("z", "a")
+    for of_one in y:
+        of_one[-4:] += 0.2
+    return check(
+        model, x(), y, loss=["mse", "mse"], batch_size=20, cut_last_batch=False
+    )
 
 
 def weighted_logs():
     return lists(loss_weights=[0.25, 10], cut_last_batch=False)
+
+
+def tiny_weighted_logs():
+    y = [1e-5 * y for y in labels("z", "a")]
+    return check(
+        heads("z", "a", kernel_initializer="zeros"),
+        x(),
+        y,
+        loss=["mse", "mse"],
+        loss_weights=[1, 10],
+        cut_last_batch=False,
+    )
 
 
 def weight_near_one():
@@ -349,6 +703,16 @@ def weight_near_one():
 
 def two_losses():
     return check(heads("a"), x(), *labels("a"), loss=["mse", "mae"])
+
+
+def two_losses_of_which_one_is_tiny():
+    return check(
+        heads("a", kernel_initializer="zeros"),
+        x(),
+        *labels("a"),
+        loss=["mse", "mae"],
+        loss_weights=[1, 0.001],
+    )
 
 
 def two_losses_of_one_of_two():
@@ -405,6 +769,17 @@ def same_names():
     )
 
 
+def same_names_of_objects():
+    losses = [keras.losses.MeanSquaredError(), keras.losses.MeanSquaredError()]
+    return check(
+        TwoOutputs(),
+        x(),
+        labels("z", "a"),
+        loss=losses,
+        cut_last_batch=False,
+    )
+
+
 def nested_outputs():
     inputs = keras.Input((3,))
     z, a, m = (head(name)(inputs) for name in "zam")
@@ -423,19 +798,203 @@ def variable_weight():
     return lists(loss_weights=weights, cut_last_batch=False)
 
 
+def swapped_variables():
+    weights = {"z": keras.Variable(10.0), "a": keras.Variable(0.3)}
+    return lists(loss_weights=weights, cut_last_batch=False)
+
+
+def metric_named_loss():
+    metric = keras.metrics.MeanAbsoluteError(name="loss")
+    return check(
+        heads("a"),
+        x(),
+        *labels("a"),
+        loss="mse",
+        metrics=[metric],
+        cut_last_batch=False,
+    )
+
+
+def metric_named_as_the_loss_of_its_output():
+    metric = keras.metrics.MeanAbsoluteError(name="loss")
+    return check(
+        heads("z", "a"),
+        x(),
+        labels("z", "a"),
+        loss="mse",
+        metrics=[[], [metric]],
+        cut_last_batch=False,
+    )
+
+
+def told_other_weights():
+    model = heads("z", "a")
+    model.compile("sgd", loss=["mse", "mse"], loss_weights=[1.0, 0.0])
+    return check_losses(model, x(), labels("z", "a"), loss_weights=[1.0, 1.0])
+
+
+def told_weights_of_none():
+    model = heads("z", "a")
+    model.compile("sgd", loss=["mse", "mse"])
+    return check_losses(model, x(), labels("z", "a"), loss_weights=[1, 10])
+
+
+def told_no_weights():
+    model = heads("z", "a")
+    model.compile("sgd", loss=["mse", "mse"], loss_weights=[1, 10])
+    return check_losses(model, x(), labels("z", "a"), loss_weights=None)
+
+
 def bfloat16():
-    floatx = keras.config.floatx()
-    keras.config.set_floatx("bfloat16")
-    found = lists(cut_last_batch=False)
-    keras.config.set_floatx(floatx)
-    return found
+    with floatx("bfloat16"):
+        return lists(cut_last_batch=False)
 
 
-DEFECTS = (
+def float16():
+    with floatx("float16"):
+        return lists(cut_last_batch=False)
+
+
+def float16_with_a_short_batch():
+    with floatx("float16"):
+        return lists(batch_size=5)
+
+
+def graphs_of_several_sizes():
+    """Batches of 2 and 6 graphs; those of 6 have few nodes."""
+
+    class OfAny(OfGraphs):
+        def call(self, inputs):
+            of_nodes = keras.ops.mean(self.layer(inputs["nodes"]))
+            return of_nodes + 0.0 * inputs["of_graphs"]
+
+    batches = [
+        (
+            {"of_graphs": random(n, 1), "nodes": random(nodes, 3, seed=n)},
+            random(n, 1, seed=n) + n,
+        )
+        for n, nodes in ((2, 9), (6, 4))
+    ]
+    return check(OfAny(), batches, loss="mse")
+
+
+class OwnTrainStep(OneOutput):
+    def train_step(self, *arguments):
+        return super().train_step(*arguments)
+
+
+def own_train_step():
+    return check(
+        OwnTrainStep(), x(), *labels("a"), loss="mse", cut_last_batch=False
+    )
+
+
+class Noise(keras.layers.Layer):
+    def __init__(self):
+        super().__init__()
+        self.generator = keras.random.SeedGenerator(0)
+
+    def call(self, inputs):
+        shape = keras.ops.shape(inputs)
+        return inputs + keras.random.normal(shape, seed=self.generator)
+
+
+class NoiseOfNumPy(keras.layers.Layer):
+    def call(self, inputs):
+        return inputs * np.random.default_rng().normal()
+
+
+def with_layer(layer):
+    inputs = keras.Input((3,))
+    model = keras.Model(inputs, head("a")(layer(inputs)))
+    return check(model, x(), *labels("a"), loss="mse")
+
+
+def noise():
+    return with_layer(Noise())
+
+
+def noise_of_numpy():
+    return with_layer(NoiseOfNumPy())
+
+
+def noise_in_the_loss():
+    def noisy(y_true, y_pred):
+        factor = np.random.default_rng().normal()
+        return factor * keras.ops.mean(keras.ops.square(y_true - y_pred), -1)
+
+    return check(heads("a"), x(), *labels("a"), loss=noisy)
+
+
+def with_a_state():
+    inputs = keras.Input(batch_shape=(6, 5, 3))
+    hidden = keras.layers.LSTM(4, stateful=True)(inputs)
+    model = keras.Model(inputs, head("a")(hidden))
+    return check(model, random(ROWS, 5, 3), *labels("a"), loss="mse")
+
+
+class OwnMetrics(OneOutput):
+    """As the guides have it, but without a `test_step` of its own."""
+
+    def __init__(self):
+        super().__init__()
+        self.tracker = keras.metrics.Mean(name="loss")
+
+    @property
+    def metrics(self):
+        return [self.tracker]
+
+
+def own_metrics():
+    return check(OwnMetrics(), x(), *labels("a"), loss="mse")
+
+
+class OwnTestStep(OneOutput):
+    def test_step(self, *arguments):
+        return super().test_step(*arguments)
+
+
+def own_test_step():
+    return check(OwnTestStep(), x(), *labels("a"), loss="mse")
+
+
+class OwnResult(OneOutput):
+    def get_metrics_result(self):
+        return {**super().get_metrics_result(), "loss": 0.0}
+
+
+def own_result():
+    return check(OwnResult(), x(), *labels("a"), loss="mse")
+
+
+class OwnLoss(OneOutput):
+    def compute_loss(self, *args, **kwargs):
+        return 2 * super().compute_loss(*args, **kwargs)
+
+
+def own_loss():
+    return check(OwnLoss(), x(), *labels("a"), loss="mse")
+
+
+def not_a_number():
+    bias = keras.initializers.Constant(np.nan)
+    return check(
+        heads("a", bias_initializer=bias), x(), *labels("a"), loss="mse"
+    )
+
+
+OTHERS = (
+    one_variable_for_opposite_losses,
+    negative_variable,
     short_batch,
+    short_batch_if_it_were_one,
+    tiny_short_batch,
+    short_batch_in_bfloat16,
     weighted_logs,
+    tiny_weighted_logs,
     weight_near_one,
     two_losses,
+    two_losses_of_which_one_is_tiny,
     two_losses_of_one_of_two,
     swapped_weights,
     misspelt_weight,
@@ -443,26 +1002,55 @@ DEFECTS = (
     swapped_labels,
     misaligned_sample_weights,
     same_names,
+    same_names_of_objects,
     nested_outputs,
     variable_weight,
+    swapped_variables,
+    metric_named_loss,
+    metric_named_as_the_loss_of_its_output,
+    told_other_weights,
+    told_no_weights,
+    told_weights_of_none,
     bfloat16,
+    float16,
+    float16_with_a_short_batch,
+    graphs_of_several_sizes,
+    own_train_step,
+    pairs,
+    noise,
+    noise_of_numpy,
+    noise_in_the_loss,
+    with_a_state,
+    own_metrics,
+    own_test_step,
+    own_result,
+    own_loss,
+    not_a_number,
 )
+
+
+ALL = (*BALANCED, *OTHERS)
+
+
+def said(case):
+    """What the tool says of a case: findings, notes, or why it refuses."""
+    keras.utils.set_random_seed(0)
+    try:
+        checked = case()
+    except ValueError as error:
+        return [f"refused: {error}"]
+    return checked.findings + [f"note: {text}" for text in checked.notes]
 
 
 def main(chosen):
     found = {}
-    for case in (*BALANCED, *DEFECTS):
-        if chosen and case.__name__ not in chosen:
-            continue
-        keras.utils.set_random_seed(0)
-        try:
-            options = {"cut_last_batch": False} if case in BALANCED else {}
-            checked = case(**options)
-        except (ValueError, TypeError, KeyError) as error:
-            # What a user would see is what is to be compared.
-            found[case.__name__] = [f"{type(error).__name__}: {error}"]
-        else:
-            found[case.__name__] = checked.findings
+    for case in ALL:
+        if not chosen or case.__name__ in chosen:
+            try:
+                found[case.__name__] = said(case)
+            except Exception as error:
+                # What a user would see is what is to be compared.
+                found[case.__name__] = [f"{type(error).__name__}: {error}"]
     print(json.dumps(found))
 
 
