@@ -275,7 +275,7 @@ def edited(tree, path, file):
     edit_source = file.read_text(encoding="utf-8")
     try:
         base = (tree / path).read_bytes().decode()
-        names = [edit.definition.name for edit in edits.read(edit_source, name)]
+        names = [edit.names[0] for edit in edits.read(edit_source, name)]
         # Once, also if there are several for several bases.
         names = list(dict.fromkeys(names))
         return edits.apply(base, edit_source, name), names
@@ -285,6 +285,23 @@ def edited(tree, path, file):
         raise BuildError(str(error)) from error
 
 
+def all_edited(tree):
+    """What `edited` gives for each edited module, as `{path: result}`.
+
+    Raises:
+        BuildError: With a line for each edit that doesn't fit.
+    """
+    results, problems = {}, []
+    for path, file in edit_files().items():
+        try:
+            results[path] = edited(tree, path, file)
+        except BuildError as error:
+            problems += str(error).splitlines()
+    if problems:
+        raise BuildError("\n".join(problems))
+    return results
+
+
 def edited_files():
     """The edited modules, as `{path in the wheel: file below build/}`.
 
@@ -292,16 +309,17 @@ def edited_files():
     """
     files = edit_files()
     state = hashlib.sha256(locked_base()[1].encode())
-    for file in (pathlib.Path(edits.__file__), *files.values()):
+    tools = sorted((ROOT / "patching").glob("*.py"))
+    for file in (*tools, *files.values()):
         state.update(f"{file.relative_to(ROOT)} {sha256_of(file)}".encode())
     folder = BUILD / "edited" / state.hexdigest()[:16]
     if not folder.is_dir():
         base = unpacked_base()
         with scratch_folder() as scratch:
-            for path, file in files.items():
+            for path, (source, _) in all_edited(base).items():
                 target = scratch / folder.name / path
                 target.parent.mkdir(parents=True, exist_ok=True)
-                target.write_bytes(edited(base, path, file)[0].encode())
+                target.write_bytes(source.encode())
             folder.parent.mkdir(parents=True, exist_ok=True)
             move_folder(scratch / folder.name, folder)
     return {path: folder / path for path in files}
@@ -319,8 +337,7 @@ def lay_over(tree):
         done.append(f"{'replaced' if target.exists() else 'added'}: {path}")
         target.parent.mkdir(parents=True, exist_ok=True)
         shutil.copyfile(file, target)
-    for path, file in edit_files().items():
-        source, names = edited(tree, path, file)
+    for path, (source, names) in all_edited(tree).items():
         (tree / path).write_bytes(source.encode())
         what = names or ["its imports"]
         done += [f"edited: {path} ({name})" for name in what]
@@ -617,7 +634,8 @@ def one_line_errors():
     try:
         yield
     except BuildError as error:
-        sys.exit(f"error: {error}")
+        lines = str(error).splitlines()
+        sys.exit("\n".join(f"error: {line}" for line in lines))
     except OSError as error:
         sys.exit(
             f"error: cannot write or read {error.filename} "
