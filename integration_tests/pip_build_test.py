@@ -28,6 +28,7 @@ def copy_checkout(folder):
         "pip_build.py",
         "patching/__init__.py",
         "patching/edits.py",
+        "patching/statements.py",
         "requirements.txt",
         "requirements-base.txt",
         "requirements-other-bases.txt",
@@ -256,7 +257,7 @@ def test_other_base_release(checkout, version, monkeypatch):
     notice = new[f"{info}/licenses/NOTICE"].decode()
     for edit in pip_build.edit_files().values():
         for one in edits.read(edit.read_text(encoding="utf-8"), edit.name):
-            assert f"({one.definition.name})" in notice
+            assert f"({one.names[0]})" in notice
 
 
 @pytest.mark.parametrize(
