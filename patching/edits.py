@@ -291,7 +291,7 @@ def with_docstring(edit, target, lines):
     return "".join(own)
 
 
-def apply(base, edit, name="edit", only=None):
+def apply(base, edit, name="edit"):
     """Applies an edit file to a module.
 
     Applying it again changes nothing.
@@ -300,7 +300,6 @@ def apply(base, edit, name="edit", only=None):
         base: The source of the module.
         edit: The source of the edit file.
         name: What errors call the edit file.
-        only: The names of the definitions to apply; `None` for all.
 
     Returns:
         The edited source.
@@ -311,8 +310,6 @@ def apply(base, edit, name="edit", only=None):
     """
     job = _Job(base, name)
     for one in _for_base(read(edit, name), job.present, job.lines):
-        if only is not None and one.names[0] not in only:
-            continue
         if isinstance(one, InnerEdit):
             job.change_statement(one)
         elif one.accepted is None:
