@@ -1,73 +1,348 @@
-"""Runs upstream's own tests on each commit of the branch for upstream.
+"""Measures our fixes for upstream on what upstream has.
 
-    python integration_tests/support/upstream_commits.py [--backend jax ...]
-        [--checkout FOLDER] [-- option of pytest ...]
+    python integration_tests/support/upstream_commits.py CLONE
+        [--onto v3.15.1 master] [--wheel FOLDER] [--backend jax ...]
+        [--part NAME ...]
 
-needs an environment with `requirements.txt`. Makes the branch in a clone of
-yours or, without one, in a repository made from the base wheel, unpacks each
-commit beside it, and runs the tests of the packages that the commit touches,
-and of the trainers. What is measured goes into `docs/upstream_commits.md`;
-other rows stay there, unless there is no such part any more.
+needs an environment with `requirements.txt`. CLONE is a clone of upstream's
+repository, FOLDER an unpacked wheel. For each of these bases, all parts of
+`upstream/fixes` (or those named, for instance one alone) are applied to a copy,
+and their tests are run there, and on a copy that has the tests alone. What is
+measured goes into `docs/upstream_commits.md`; other rows stay there, unless
+there is no such part any more.
 """
 
 import argparse
+import difflib
 import pathlib
+import re
 import shutil
 import subprocess
 import sys
 import tempfile
+import xml.etree.ElementTree
+from typing import NamedTuple
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 if str(ROOT) not in sys.path:
     sys.path.append(str(ROOT))
 
 import pip_build  # noqa: E402
-from integration_tests import upstream_branch_test  # noqa: E402
 from integration_tests.support import matrix  # noqa: E402
+from patching import edits  # noqa: E402
 from patching import upstream_branch  # noqa: E402
 
 TABLE = ROOT / "docs" / "upstream_commits.md"
-BRANCH = "raw-losses"
-COLUMNS = ("part", "backend", "packages", "passed", "failed", "skipped")
-ABOUT = f"""# Upstream's tests on each commit of the branch
+BACKENDS = ("tensorflow", "jax", "torch", "numpy")
+COLUMNS = ("part", "base", "source", "tests", "lint", *BACKENDS)
+# What upstream's tests and linter need, beside the package.
+SETTINGS = ("conftest.py", "pyproject.toml", ".pre-commit-config.yaml")
+ABOUT = """# Our fixes for upstream, measured
 
 Written by `integration_tests/support/upstream_commits.py`; do not edit. For
-each part of `upstream/parts.toml`: upstream's own tests, unchanged but for
-those that the commits append, of the packages that its commit touches, and of
-the trainers. The commits start at Keras {pip_build.locked_base()[0]}.
+each part of `upstream/fixes`, on releases and branches of upstream's: the lines
+that it adds and removes, in the package and in tests; what upstream's linter
+says of the files; and its tests, all parts applied, and how many of them fail
+where only the tests are.
 """
 
 
-def packages_of(files):
-    """The packages with tests that a commit's files are in."""
-    known = (
-        *matrix.UPSTREAM_PACKAGES,
-        *sum(matrix.UPSTREAM_BACKEND_PACKAGES.values(), ()),
+class Base(NamedTuple):
+    """What parts are applied to.
+
+    Args:
+        name: What the table calls it.
+        folder: A folder with the package and `SETTINGS`.
+        tests: A folder that has upstream's tests, if the package has none.
+    """
+
+    name: str
+    folder: pathlib.Path
+    tests: pathlib.Path
+
+
+# 1. The bases.
+
+
+def extract(clone, ref, folder):
+    """Unpacks what `SETTINGS` names, and the package, of a commit."""
+    folder.mkdir()
+    archive = ["git", "-C", clone, "archive", ref, "keras", *SETTINGS]
+    with subprocess.Popen(archive, stdout=subprocess.PIPE) as source:
+        extracting = ["tar", "--extract", f"--directory={folder}"]
+        status = subprocess.run(extracting, stdin=source.stdout).returncode
+    if status or source.returncode:
+        raise pip_build.BuildError(
+            f"git cannot unpack {ref} of {clone}: give a clone that has it."
+        )
+    return folder
+
+
+def all_bases(arguments, folder):
+    """The bases, in the order in which they are to be measured."""
+    bases = []
+    for number, ref in enumerate(arguments.onto):
+        tree = extract(arguments.clone, ref, folder / f"base-{number}")
+        bases.append(Base(ref, tree, tree))
+    if arguments.wheel:
+        tree = folder / "base-wheel"
+        ignored = shutil.ignore_patterns("__pycache__")
+        shutil.copytree(
+            arguments.wheel / "keras", tree / "keras", ignore=ignored
+        )
+        tests = bases[-1].folder
+        for name in SETTINGS:
+            shutil.copyfile(tests / name, tree / name)
+        source = (tree / "keras/src/version.py").read_text(encoding="utf-8")
+        name = re.search(r'__version__ = "(.+)"', source)[1]
+        bases.append(Base(name, tree, tests))
+    return bases
+
+
+# 2. A base with parts.
+
+
+def reader(tree, tests):
+    """Reads a module of `tree`, and a test of `tests` where it has none."""
+
+    def read(path):
+        for folder in (tree, tests):
+            file = folder / path
+            if file.is_file() and (folder == tree or path.endswith("_test.py")):
+                return file.read_bytes().decode()
+        return None
+
+    return read
+
+
+def applied(base, parts, folder, only_tests=False):
+    """A copy of a base with parts.
+
+    Returns:
+        For each part `{path: (source before, source after)}`, and the problems
+        of those that don't apply.
+    """
+    shutil.copytree(base.folder, folder)
+    read = reader(folder, base.tests)
+    changes, problems = {}, []
+    for part in parts:
+        files, wrong = upstream_branch.changed_files(part, read)
+        problems += wrong
+        if wrong:
+            continue
+        changes[part.name] = {
+            path: (read(path), source)
+            for path, source in files.items()
+            if upstream_branch.is_test(path) or not only_tests
+        }
+        for path, (_, source) in changes[part.name].items():
+            (folder / path).write_bytes(source.encode())
+    return changes, problems
+
+
+def lines_changed(before, after):
+    """How many lines are added and removed."""
+    found = difflib.unified_diff(
+        (before or "").splitlines(), after.splitlines(), n=0
     )
-    folders = {package: f"{package.replace('.', '/')}/" for package in known}
-    return tuple(
-        package
-        for package, folder in folders.items()
-        if package == "keras.src.trainers"
-        or any(file.startswith(folder) for file in files)
-    )
+    marks = [line[0] for line in list(found)[2:]]
+    return marks.count("+"), marks.count("-")
 
 
-def row(part, result, packages):
-    shown = ", ".join(f"`{name}`" for name in packages)
-    return (part, result.backend, shown, *map(str, result[2:5]))
+def size(changes, want_tests):
+    """`+a -r` of a part's changes of tests, or of the rest."""
+    found = [
+        lines_changed(*pair)
+        for path, pair in changes.items()
+        if upstream_branch.is_test(path) == want_tests
+    ]
+    added, removed = (sum(column) for column in zip((0, 0), *found))
+    return f"+{added} -{removed}"
 
 
-def write(rows, parts):
-    """Puts rows into the table, and keeps other rows of the same parts."""
-    measured, rows = {cells[:2] for cells in rows}, list(rows)
+def tests_of(changes):
+    """`{path: names of new tests}` of a part's changes."""
+    found = {}
+    for path, pair in changes.items():
+        if upstream_branch.is_test(path):
+            before, after = (_test_names(source or "") for source in pair)
+            found[path] = after - before
+    return found
+
+
+def _test_names(source):
+    lines = edits.lines_of(source)
+    return {
+        one.name
+        for one in edits.definitions(edits.ast.parse(source), lines)
+        if one.name.rpartition(".")[2].startswith("test_")
+    }
+
+
+# 3. What is measured.
+
+
+def linter(tree):
+    """The `PYTHONPATH` of the ruff that upstream pins."""
+    text = (tree / ".pre-commit-config.yaml").read_text(encoding="utf-8")
+    version = re.search(r"ruff-pre-commit\s+rev: v(\S+)", text)[1]
+    folder = pip_build.BUILD / f"ruff-{version}"
+    if not folder.is_dir():
+        with pip_build.scratch_folder() as scratch:
+            target = scratch / folder.name
+            status, lines = pip_build.run_pip(
+                sys.executable,
+                "install",
+                f"--target={target}",
+                f"ruff=={version}",
+            )
+            if status:
+                raise pip_build.BuildError(
+                    f"pip cannot get ruff {version} "
+                    f"({pip_build.last_word(lines)}): check pip's settings."
+                )
+            pip_build.move_folder(target, folder)
+    return folder
+
+
+def lint(tree, paths):
+    """'passes', or which of upstream's checks a part's files fail."""
+    failed = []
+    ruff = linter(tree) / "bin" / "ruff"
+    for options in (["check"], ["format", "--check"]):
+        command = [ruff, *options, "--no-cache", "--config=pyproject.toml"]
+        answer = subprocess.run(
+            [*command, *paths], cwd=tree, capture_output=True
+        )
+        if answer.returncode:
+            failed.append(options[0])
+    return f"{' and '.join(failed)} FAIL" if failed else "passes"
+
+
+def run_tests(backend, tree, wanted):
+    """Runs tests; `{(module, class.name): 'pass', 'FAIL' or 'skipped'}`.
+
+    Args:
+        backend: The backend.
+        tree: A folder with the package and its tests.
+        wanted: `{path: names of tests}`.
+    """
+    names = {
+        name.rpartition(".")[2] for some in wanted.values() for name in some
+    }
+    if not names:
+        return {}
+    report = tree / f"{backend}.xml"
+    command = [sys.executable, "-m", "pytest", "-q", "--tb=short"]
+    command += ["-p", "no:cacheprovider", f"--junitxml={report}"]
+    command += ["-k", " or ".join(sorted(names)), *wanted]
+    variables = matrix.environment(backend, PYTHONPATH=str(tree))
+    matrix.run(command, tree / f"{backend}.log", tree, variables)
+    if not report.is_file():
+        return {}
+    cases = xml.etree.ElementTree.parse(report).getroot().iter("testcase")
+    return {
+        (case.get("classname"), case.get("name")): _state(case)
+        for case in cases
+    }
+
+
+def _state(case):
+    if case.findall("failure") or case.findall("error"):
+        return "FAIL"
+    return "skipped" if case.findall("skipped") else "pass"
+
+
+def of_part(wanted, results):
+    """What became of the tests of a part, as a list."""
+    return [
+        state
+        for (module, test), state in results.items()
+        if any(
+            _is_one(module, test, path, some) for path, some in wanted.items()
+        )
+    ]
+
+
+def _is_one(module, test, path, names):
+    """Whether a test of a report is one of these, or a variant of it."""
+    place = path.removesuffix(".py").replace("/", ".")
+    for name in names:
+        owner, _, own = name.rpartition(".")
+        where = f"{place}.{owner}" if owner else place
+        if module == where and re.match(rf"{re.escape(own)}(\d|\[|_|$)", test):
+            return True
+    return False
+
+
+def cell(with_fix, without):
+    """What the table says of a part's tests."""
+    counts = [
+        f"{with_fix.count(state)} {state}"
+        for state in ("pass", "skipped", "FAIL")
+        if state in with_fix
+    ]
+    if not counts:
+        return "NONE RUN"
+    if set(with_fix) != {"skipped"}:
+        counts.append(f"{without.count('FAIL')} without")
+    return ", ".join(counts)
+
+
+def measure(base, parts, backends, folder):
+    """The rows of a base, and what doesn't apply to it."""
+    ours, stock = folder / "ours", folder / "stock"
+    changes, problems = applied(base, parts, ours)
+    applied(base, parts, stock, only_tests=True)
+    wanted = {name: tests_of(one) for name, one in changes.items()}
+    every = {}
+    for one in wanted.values():
+        for path, names in one.items():
+            every.setdefault(path, set()).update(names)
+    results = {}
+    for backend in backends:
+        print(f"{base.name} on {backend} ...", flush=True)
+        results[backend] = [
+            run_tests(backend, tree, every) for tree in (ours, stock)
+        ]
+    rows = []
+    for part in parts:
+        if part.name not in changes:
+            rows.append([part.name, base.name, *["does not apply"] * 7])
+            continue
+        one = changes[part.name]
+        row = [part.name, base.name, size(one, False), size(one, True)]
+        # A wheel has no settings, and is not what upstream's linter reads.
+        is_clone = base.tests == base.folder
+        row.append(lint(ours, one) if is_clone else "")
+        for backend in BACKENDS:
+            found = [
+                of_part(wanted[part.name], x) for x in results.get(backend, ())
+            ]
+            row.append(cell(*found) if found else "")
+        rows.append(row)
+    for tree in (ours, stock):
+        for log in tree.glob("*.log"):
+            shutil.copyfile(
+                log, matrix.OUTPUT / f"{base.name}-{tree.name}-{log.name}"
+            )
+        shutil.rmtree(tree)
+    return rows, problems
+
+
+def write(rows, names):
+    """Puts rows into the table; keeps what was not measured of such parts."""
+    known = {}
     if TABLE.is_file():
         for line in TABLE.read_text(encoding="utf-8").splitlines():
-            cells = tuple(cell.strip() for cell in line.split("|")[1:-1])
-            is_row = len(cells) == len(COLUMNS) and cells[0] in parts
-            if is_row and cells[:2] not in measured:
-                rows.append(cells)
-    rows = sorted(rows, key=lambda cells: (int(cells[0].split(".")[0]), cells))
+            cells = [cell.strip() for cell in line.split("|")[1:-1]]
+            if len(cells) == len(COLUMNS) and cells[0] in names:
+                known[tuple(cells[:2])] = cells
+    for row in rows:
+        old = known.get(tuple(row[:2]), row)
+        known[tuple(row[:2])] = [new or was for new, was in zip(row, old)]
+    bases = list(dict.fromkeys(base for _, base in known))
+    rows = sorted(known.values(), key=lambda c: (c[0], bases.index(c[1])))
     lines = [COLUMNS, ("---",) * len(COLUMNS), *rows]
     table = "\n".join(f"| {' | '.join(cells)} |" for cells in lines)
     TABLE.write_text(f"{ABOUT}\n{table}\n", encoding="utf-8")
@@ -78,51 +353,33 @@ def main():
         description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
+    parser.add_argument("clone", type=pathlib.Path, metavar="CLONE")
+    tag = f"v{pip_build.locked_base()[0]}"
+    parser.add_argument("--onto", nargs="+", default=[tag, "master"])
+    parser.add_argument("--wheel", type=pathlib.Path, metavar="FOLDER")
     parser.add_argument(
-        "--backend", nargs="+", choices=pip_build.BACKENDS, default=["jax"]
+        "--backend", nargs="+", choices=BACKENDS, default=BACKENDS
     )
-    parser.add_argument("--checkout", type=pathlib.Path)
-    parser.add_argument("--part", nargs="+", type=int, metavar="NUMBER")
-    parser.add_argument("rest", nargs="*", metavar="-- option of pytest")
+    parser.add_argument("--part", nargs="+", metavar="NAME")
     arguments = parser.parse_args()
     matrix.OUTPUT.mkdir(parents=True, exist_ok=True)
-    rows = []
     with tempfile.TemporaryDirectory() as folder, pip_build.one_line_errors():
-        folder = pathlib.Path(folder)
-        checkout = arguments.checkout
-        if checkout is None:
-            checkout = upstream_branch_test.new_repository(folder / "clone")
-        tag = upstream_branch_test.TAG
-        _, _, done = upstream_branch.make_branch(checkout, tag, BRANCH)
-        parts = [
-            f"{number}. {part.subject}"
-            for number, (part, _, _) in enumerate(done, 1)
-        ]
-        for number, (part, (_, commit, files)) in enumerate(
-            zip(parts, done), 1
-        ):
-            if arguments.part and number not in arguments.part:
-                continue
-            packages = packages_of(files)
-            tree = folder / "tree"
-            tree.mkdir()
-            archive = ["git", "-C", checkout, "archive", commit]
-            with subprocess.Popen(archive, stdout=subprocess.PIPE) as source:
-                extract = ["tar", "--extract", f"--directory={tree}"]
-                subprocess.run(extract, stdin=source.stdout, check=True)
-            for backend in arguments.backend:
-                print(f"{part}: ", end="", flush=True)
-                result = matrix.run_upstream(
-                    backend,
-                    argparse.Namespace(stock=True, rest=arguments.rest),
-                    tree,
-                    packages,
-                )
-                rows.append(row(part, result, packages))
-                write(rows, parts)
-            shutil.rmtree(tree)
+        every = upstream_branch.read_parts()
+        parts = [p for p in every if p.name in (arguments.part or [p.name])]
+        names = [part.name for part in every]
+        is_fine = True
+        for base in all_bases(arguments, pathlib.Path(folder)):
+            rows, problems = measure(
+                base, parts, arguments.backend, pathlib.Path(folder)
+            )
+            write(rows, names)
+            print(
+                "".join(f"{base.name}: {line}\n" for line in problems), end=""
+            )
+            text = " ".join(cell for row in rows for cell in row)
+            is_fine &= not re.search("FAIL|NONE RUN|not apply", text)
     print(TABLE)
-    sys.exit(1 if any(cells[4] != "0" for cells in rows) else 0)
+    sys.exit(0 if is_fine else 1)
 
 
 if __name__ == "__main__":
