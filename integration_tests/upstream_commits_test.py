@@ -114,3 +114,8 @@ def test_table(tmp_path, monkeypatch):
     # A part that is no more.
     upstream_commits.write([], ["b"])
     assert rows() == [two]
+    suite = ["v9", "jax", "5", "1", "1", "none"]
+    upstream_commits.write([suite], ["b"], upstream_commits.SUITE_COLUMNS)
+    upstream_commits.write([one], ["a", "b"])
+    assert rows() == [one, two]
+    assert f"| {' | '.join(suite)} |" in table.read_text()

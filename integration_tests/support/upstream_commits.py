@@ -2,14 +2,16 @@
 
     python integration_tests/support/upstream_commits.py CLONE
         [--onto v3.15.1 master] [--wheel FOLDER] [--backend jax ...]
-        [--part NAME ...]
+        [--part NAME ...] [--suites]
 
 needs an environment with `requirements.txt`. CLONE is a clone of upstream's
 repository, FOLDER an unpacked wheel. For each of these bases, all parts of
 `upstream/fixes` (or those named, for instance one alone) are applied to a copy,
-and their tests are run there, and on a copy that has the tests alone. What is
-measured goes into `docs/upstream_commits.md`; other rows stay there, unless
-there is no such part any more.
+and their tests are run there, and on a copy that has the tests alone. With
+`--suites`, all of upstream's tests of the packages around are run instead, with
+the parts and without them, which takes long. What is measured goes into
+`docs/upstream_commits.md`; other rows stay there, unless there is no such part
+any more.
 """
 
 import argparse
@@ -34,6 +36,7 @@ from patching import upstream_branch  # noqa: E402
 
 TABLE = ROOT / "docs" / "upstream_commits.md"
 BACKENDS = ("tensorflow", "jax", "torch", "numpy")
+SUITE_COLUMNS = ("base", "backend", "pass", "fail", "fail without", "new")
 COLUMNS = ("part", "base", "source", "tests", "lint", *BACKENDS)
 # What upstream's tests and linter need, beside the package.
 SETTINGS = ("conftest.py", "pyproject.toml", ".pre-commit-config.yaml")
@@ -44,6 +47,10 @@ each part of `upstream/fixes`, on releases and branches of upstream's: the lines
 that it adds and removes, in the package and in tests; what upstream's linter
 says of the files; and its tests, all parts applied, and how many of them fail
 where only the tests are.
+"""
+ABOUT_SUITES = """
+Upstream's own tests of the packages around, with all parts applied, and without
+them. `new` names those that fail with the parts only.
 """
 
 
@@ -219,25 +226,21 @@ def lint(tree, paths):
     return f"{' and '.join(failed)} FAIL" if failed else "passes"
 
 
-def run_tests(backend, tree, wanted):
-    """Runs tests; `{(module, class.name): 'pass', 'FAIL' or 'skipped'}`.
+def run_tests(backend, tree, paths, *options):
+    """Runs tests; `{(module.class, name): 'pass', 'FAIL' or 'skipped'}`.
 
     Args:
         backend: The backend.
         tree: A folder with the package and its tests.
-        wanted: `{path: names of tests}`.
+        paths: Files or folders in it.
+        *options: More options of pytest's.
     """
-    names = {
-        name.rpartition(".")[2] for some in wanted.values() for name in some
-    }
-    if not names:
-        return {}
     report = tree / f"{backend}.xml"
     command = [sys.executable, "-m", "pytest", "-q", "--tb=short"]
     command += ["-p", "no:cacheprovider", f"--junitxml={report}"]
-    command += ["-k", " or ".join(sorted(names)), *wanted]
     variables = matrix.environment(backend, PYTHONPATH=str(tree))
-    matrix.run(command, tree / f"{backend}.log", tree, variables)
+    log = tree / f"{backend}.log"
+    matrix.run([*command, *options, *paths], log, tree, variables)
     if not report.is_file():
         return {}
     cases = xml.etree.ElementTree.parse(report).getroot().iter("testcase")
@@ -295,15 +298,19 @@ def measure(base, parts, backends, folder):
     changes, problems = applied(base, parts, ours)
     applied(base, parts, stock, only_tests=True)
     wanted = {name: tests_of(one) for name, one in changes.items()}
-    every = {}
-    for one in wanted.values():
-        for path, names in one.items():
-            every.setdefault(path, set()).update(names)
+    paths = sorted({path for one in wanted.values() for path in one})
+    names = {
+        name.rpartition(".")[2]
+        for one in wanted.values()
+        for some in one.values()
+        for name in some
+    }
     results = {}
-    for backend in backends:
+    for backend in backends if names else ():
         print(f"{base.name} on {backend} ...", flush=True)
+        chosen = ["-k", " or ".join(sorted(names))]
         results[backend] = [
-            run_tests(backend, tree, every) for tree in (ours, stock)
+            run_tests(backend, tree, paths, *chosen) for tree in (ours, stock)
         ]
     rows = []
     for part in parts:
@@ -321,31 +328,81 @@ def measure(base, parts, backends, folder):
             ]
             row.append(cell(*found) if found else "")
         rows.append(row)
-    for tree in (ours, stock):
-        for log in tree.glob("*.log"):
-            shutil.copyfile(
-                log, matrix.OUTPUT / f"{base.name}-{tree.name}-{log.name}"
-            )
-        shutil.rmtree(tree)
+    put_away(base, ours, stock)
     return rows, problems
 
 
-def write(rows, names):
-    """Puts rows into the table; keeps what was not measured of such parts."""
-    known = {}
-    if TABLE.is_file():
-        for line in TABLE.read_text(encoding="utf-8").splitlines():
-            cells = [cell.strip() for cell in line.split("|")[1:-1]]
-            if len(cells) == len(COLUMNS) and cells[0] in names:
-                known[tuple(cells[:2])] = cells
+def measure_suites(base, parts, backends, folder):
+    """Like `measure`, for all tests of the packages around."""
+    ours, stock = folder / "ours", folder / "stock"
+    _, problems = applied(base, parts, ours)
+    applied(base, [], stock)
+    rows = []
+    for backend in backends:
+        print(f"{base.name} on {backend} ...", flush=True)
+        packages = (
+            *matrix.UPSTREAM_PACKAGES,
+            *matrix.UPSTREAM_BACKEND_PACKAGES.get(backend, ()),
+        )
+        paths = [package.replace(".", "/") for package in packages]
+        options = ("-n", str(matrix.WORKERS), "--dist", "loadfile")
+        found, known = (
+            run_tests(backend, tree, paths, *options) for tree in (ours, stock)
+        )
+        new = [
+            f"`{module.rpartition('.')[2]}::{test}`"
+            for (module, test), state in found.items()
+            if state == "FAIL" and known.get((module, test)) != "FAIL"
+        ]
+        counts = [
+            str(list(states).count(state))
+            for states, state in (
+                (found.values(), "pass"),
+                (found.values(), "FAIL"),
+                (known.values(), "FAIL"),
+            )
+        ]
+        listed = ", ".join(sorted(new)) or ("none" if found else "NONE RUN")
+        rows.append([base.name, backend, *counts, listed])
+    put_away(base, ours, stock)
+    return rows, problems
+
+
+def put_away(base, *trees):
+    """Keeps the logs of copies of a base, and removes the rest."""
+    for tree in trees:
+        for log in tree.glob("*.log"):
+            name = f"{base.name}-{tree.name}-{log.name}"
+            shutil.copyfile(log, matrix.OUTPUT / name)
+        shutil.rmtree(tree)
+
+
+# 4. The table.
+
+
+def write(rows, names, columns=COLUMNS):
+    """Puts rows into their table; keeps what was not measured of such parts."""
+    tables = {COLUMNS: {}, SUITE_COLUMNS: {}}
+    by_length = {len(columns): columns for columns in tables}
+    text = TABLE.read_text(encoding="utf-8") if TABLE.is_file() else ""
+    for line in text.splitlines():
+        cells = [cell.strip() for cell in line.split("|")[1:-1]]
+        kind = by_length.get(len(cells))
+        is_row = cells and cells[0] not in ("---", *(kind or [""])[:1])
+        if is_row and (kind == SUITE_COLUMNS or cells[0] in names):
+            tables[kind][tuple(cells[:2])] = cells
+    known = tables[columns]
     for row in rows:
         old = known.get(tuple(row[:2]), row)
         known[tuple(row[:2])] = [new or was for new, was in zip(row, old)]
-    bases = list(dict.fromkeys(base for _, base in known))
-    rows = sorted(known.values(), key=lambda c: (c[0], bases.index(c[1])))
-    lines = [COLUMNS, ("---",) * len(COLUMNS), *rows]
-    table = "\n".join(f"| {' | '.join(cells)} |" for cells in lines)
-    TABLE.write_text(f"{ABOUT}\n{table}\n", encoding="utf-8")
+    text = ABOUT
+    for columns, known in tables.items():
+        order = list(dict.fromkeys(key[1] for key in known))
+        found = sorted(known.values(), key=lambda c: (c[0], order.index(c[1])))
+        lines = [columns, ("---",) * len(columns), *found]
+        table = "\n".join(f"| {' | '.join(cells)} |" for cells in lines)
+        text += f"\n{table}\n" + (ABOUT_SUITES if columns == COLUMNS else "")
+    TABLE.write_text(text, encoding="utf-8")
 
 
 def main():
@@ -361,23 +418,26 @@ def main():
         "--backend", nargs="+", choices=BACKENDS, default=BACKENDS
     )
     parser.add_argument("--part", nargs="+", metavar="NAME")
+    parser.add_argument("--suites", action="store_true")
     arguments = parser.parse_args()
     matrix.OUTPUT.mkdir(parents=True, exist_ok=True)
+    run, columns = measure, COLUMNS
+    if arguments.suites:
+        run, columns = measure_suites, SUITE_COLUMNS
     with tempfile.TemporaryDirectory() as folder, pip_build.one_line_errors():
+        folder = pathlib.Path(folder)
         every = upstream_branch.read_parts()
         parts = [p for p in every if p.name in (arguments.part or [p.name])]
         names = [part.name for part in every]
         is_fine = True
-        for base in all_bases(arguments, pathlib.Path(folder)):
-            rows, problems = measure(
-                base, parts, arguments.backend, pathlib.Path(folder)
-            )
-            write(rows, names)
+        for base in all_bases(arguments, folder):
+            rows, problems = run(base, parts, arguments.backend, folder)
+            write(rows, names, columns)
             print(
                 "".join(f"{base.name}: {line}\n" for line in problems), end=""
             )
             text = " ".join(cell for row in rows for cell in row)
-            is_fine &= not re.search("FAIL|NONE RUN|not apply", text)
+            is_fine &= not re.search("FAIL|NONE RUN|not apply|::", text)
     print(TABLE)
     sys.exit(0 if is_fine else 1)
 
