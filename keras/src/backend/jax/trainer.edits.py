@@ -18,6 +18,7 @@ from keras.src import tree
 from keras.src.trainers.data_adapters.array_data_adapter import ArrayDataAdapter
 
 
+# or Trainer: its name on head.
 class JAXTrainer:
     # adds: an epoch without data had the logs of the one before.
     def _symbolic_build(self, iterator=None, data_batch=None):

@@ -16,6 +16,7 @@ from keras.src.losses import replicas
 from keras.src.trainers.data_adapters import data_adapter_utils
 
 
+# or Trainer: its name on head.
 class TensorFlowTrainer:
     def _make_function(self, step_function):
         # replaces fb7f37575adc: replicas counted alike, however many samples
