@@ -144,9 +144,9 @@ def sha256_of(path):
     return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
-def check_base_wheel(path):
-    """Refuses a file that is not the locked base wheel."""
-    wanted_version, wanted_hash = locked_base()
+def name_and_version(path):
+    """The name and version in the metadata of a wheel."""
+    wanted = f"give the wheel of {distribution()}=={locked_base()[0]}"
     try:
         with zipfile.ZipFile(path) as archive:
             (metadata,) = [
@@ -154,7 +154,7 @@ def check_base_wheel(path):
                 for name in archive.namelist()
                 if re.fullmatch(r"[^/]+\.dist-info/METADATA", name)
             ]
-        name, found_version = (
+        return tuple(
             re.search(rf"^{field}: (.+)$", metadata, re.MULTILINE)[1].strip()
             for field in ("Name", "Version")
         )
@@ -164,10 +164,13 @@ def check_base_wheel(path):
             "wheel that can be read."
         ) from error
     except (zipfile.BadZipFile, ValueError, TypeError, EOFError) as error:
-        raise BuildError(
-            f"{path} is no wheel: give the wheel of "
-            f"{distribution()}=={wanted_version}."
-        ) from error
+        raise BuildError(f"{path} is no wheel: {wanted}.") from error
+
+
+def check_base_wheel(path):
+    """Refuses a file that is not the locked base wheel."""
+    wanted_version, wanted_hash = locked_base()
+    name, found_version = name_and_version(path)
     if (name, found_version) != (distribution(), wanted_version):
         raise BuildError(
             f"{path} is {name} {found_version}, but this fork is laid over "
@@ -483,6 +486,9 @@ def what_is_to_be_done(wanted, given=None):
     """
     with scratch_folder() as folder:
         wheel = given or download(wanted, folder)
+        found = "==".join(name_and_version(wheel))
+        if found != wanted:
+            raise BuildError(f"{wheel} is {found}: give the wheel of {wanted}.")
         unpack(wheel, folder / "tree")
         all_edited(folder / "tree", on_head=True)
         return (
