@@ -10,6 +10,7 @@ import pytest
 
 import pip_build
 from patching import edits
+from patching import statements
 
 BASE = '''"""A module.\x0c"""
 import os
@@ -233,27 +234,6 @@ def test_first_import_of_its_group():
     assert changed.count("os\n\nimport keras\nfrom keras import ops\n") == 1
 
 
-def test_only_some_of_the_edits():
-    source = replacing(
-        "Owner.value",
-        "    @property",
-        "    def value(self):",
-        "        return 2",
-    ) + "\n".join(
-        [
-            "",
-            f"    # replaces {digits('Owner.value.setter')}: a test.",
-            "    @value.setter",
-            "    def value(self, new):",
-            "        self._value = 3",
-            "",
-        ]
-    )
-    changed = edits.apply(BASE, source, only={"Owner.value.setter"})
-    assert changed == BASE.replace("_value = new", "_value = 3")
-    assert edits.apply(changed, source) == edits.apply(BASE, source)
-
-
 def test_several_base_releases():
     known = digits("Owner.made.inner")
     source = INNER.replace(known, f"0123456789ab, {known}")
@@ -267,7 +247,7 @@ def test_applying_twice_is_applying_once(path):
     source = file.read_text(encoding="utf-8")
     once = edits.apply(base, source)
     assert once != base
-    assert edits.apply(once, source) == once
+    assert edits.apply(once, source, may_be_there=True) == once
 
 
 @pytest.mark.parametrize("path", pip_build.edit_files())
@@ -275,10 +255,7 @@ def test_the_rest_is_the_base_byte_for_byte(path):
     """Without what was edited, and the imports, both are the same text."""
     base = (pip_build.unpacked_base() / path).read_bytes().decode()
     source = pip_build.edit_files()[path].read_text(encoding="utf-8")
-    added = {
-        one.definition.name: not one.accepted
-        for one in edits.read(source, path)
-    }
+    added = {one.names[0]: not one.accepted for one in edits.read(source, path)}
 
     def without_edited(text):
         lines = edits.lines_of(text)
@@ -347,10 +324,11 @@ def test_build_refuses_a_changed_base(tmp_path):
         source = file.read_text(encoding="utf-8")
         target = tmp_path / path
         target.parent.mkdir(parents=True, exist_ok=True)
-        for one in edits.read(source, path):
+        of_releases, _ = edits.chosen(edits.read(source, path), False)
+        for one in of_releases:
             if one.accepted is None:
                 continue
-            name = one.definition.name
+            name = one.names[0]
             base = (pip_build.unpacked_base() / path).read_bytes().decode()
             lines = edits.lines_of(base)
             (there,) = [
@@ -358,18 +336,17 @@ def test_build_refuses_a_changed_base(tmp_path):
                 for found in edits.definitions(edits.ast.parse(base), lines)
                 if found.name == name
             ]
-            lines[there.end - 1] = lines[there.end - 1][:-1] + "  # Changed.\n"
+            end = there.end
+            if isinstance(one, edits.InnerEdit):
+                end = next(
+                    found.end
+                    for found in statements.statements_of(there.node, lines)
+                    if found.digits in one.accepted
+                )
+            lines[end - 1] = lines[end - 1][:-1] + "  # Changed.\n"
             target.write_bytes("".join(lines).encode())
             with pytest.raises(pip_build.BuildError, match=name):
                 pip_build.edited(tmp_path, path, file)
-
-
-def test_digits_on_the_command_line(tmp_path):
-    module = tmp_path / "module.py"
-    module.write_text(BASE, encoding="utf-8")
-    command = [sys.executable, edits.__file__, str(module), "Owner.made.inner"]
-    answer = subprocess.run(command, capture_output=True, text=True)
-    assert answer.stdout.strip() == digits("Owner.made.inner")
 
 
 def test_lines_in_tracebacks_and_getsource(request):
@@ -431,9 +408,404 @@ def test_a_definition_for_each_base():
         once = edits.apply(base, source)
         assert once.count("def free(x):") == 1
         assert f"def free(x):\n    return {number}\n" in once
-        assert edits.apply(once, source) == once
+        assert edits.apply(once, source, may_be_there=True) == once
     newest = BASE.replace("return x", "return (x,)")
     with pytest.raises(edits.EditError) as error:
         edits.apply(newest, source)
     for base in (BASE, older, newest):
         assert digits("free", base) in str(error.value)
+
+
+# Statements of a definition that stays.
+
+STEPS = """def step(x, size=None):
+    if x:
+        a = 1
+
+        # About b.
+        b = f(
+            a,  # Inside.
+        )
+    elif size:
+        a = 1
+    for one in x:
+        g(one)
+
+    def inner():
+        return a
+
+    return inner
+"""
+A = statements.digits_of("a = 1\n")
+B = statements.digits_of("b = f(\n    a,  # Inside.\n)\n")
+G = statements.digits_of("g(one)\n")
+FOR = statements.digits_of("for one in x:\n    g(one)\n")
+FOR_HEADER = statements.digits_of("for one in x:\n")
+DEF = statements.digits_of("def inner():\n    return a\n")
+RETURN = statements.digits_of("return inner\n")
+
+
+def change(verb, digits, *body, where="step"):
+    """An edit file that changes a statement."""
+    lines = [f"# in {where}, {verb} {digits}: a test.", "def _():"]
+    return edit(*lines, *(f"    {line}" for line in body))
+
+
+@pytest.mark.parametrize(
+    ("source", "old", "new"),
+    [
+        (
+            # With the comment above it, and comments of ours.
+            change("replaces", B, "# Ours.", "b = g(a)"),
+            STEPS[STEPS.index("        # About") : STEPS.index("    elif")],
+            "        # Ours.\n        b = g(a)\n",
+        ),
+        (
+            change("replaces", f"{A} 2 of 2", "a = 2", "b = 3"),
+            "size:\n        a = 1\n",
+            "size:\n        a = 2\n        b = 3\n",
+        ),
+        (
+            change("replaces", f"0123456789ab, {A} 1 of 2", "a = 2"),
+            "x:\n        a = 1\n",
+            "x:\n        a = 2\n",
+        ),
+        (
+            # And not the blank line either.
+            change("replaces", B, "..."),
+            STEPS[STEPS.index("\n        # About") : STEPS.index("    elif")],
+            "",
+        ),
+        (
+            # The comment stays with what it is about.
+            change("before", B, "if a:", "    h()"),
+            "        # About b.\n",
+            "        if a:\n            h()\n        # About b.\n",
+        ),
+        (
+            change("after", G, "h()"),
+            "        g(one)\n",
+            "        g(one)\n        h()\n",
+        ),
+        (
+            change("after", FOR, "h()"),
+            "        g(one)\n",
+            "        g(one)\n    h()\n",
+        ),
+        (
+            change("before", RETURN, "def more():", "    return 2"),
+            "    return inner\n",
+            "    def more():\n        return 2\n\n    return inner\n",
+        ),
+        (
+            change("after", FOR, "def more():", "    return 2"),
+            "        g(one)\n",
+            "        g(one)\n\n    def more():\n        return 2\n",
+        ),
+        (
+            change("after", DEF, "h()"),
+            "        return a\n",
+            "        return a\n\n    h()\n",
+        ),
+        (
+            change("replaces", FOR_HEADER, "for one in sorted(x):", "    ..."),
+            "for one in x:",
+            "for one in sorted(x):",
+        ),
+        (
+            change(
+                "replaces",
+                statements.digits_of("elif size:\n"),
+                "if size is not None:",
+                "    ...",
+            ),
+            "elif size:",
+            "elif size is not None:",
+        ),
+        (
+            # A parameter.
+            change(
+                "replaces",
+                statements.digits_of("def step(x, size=None):\n"),
+                "def step(x, size=None, more=1): ...",
+            ),
+            "def step(x, size=None):",
+            "def step(x, size=None, more=1):",
+        ),
+        (
+            change(
+                "replaces",
+                statements.digits_of("return a\n"),
+                "return b",
+                where="step.inner",
+            ),
+            "return a\n",
+            "return b\n",
+        ),
+    ],
+)
+def test_statement(source, old, new):
+    assert STEPS.count(old) == 1
+    once = edits.apply(STEPS, source)
+    assert once == STEPS.replace(old, new)
+    assert (
+        "..." in source or edits.apply(once, source, may_be_there=True) == once
+    )
+    command = [sys.executable, "-m", "ruff", "format", "--check", "-"]
+    answer = subprocess.run(command, input=once, text=True, capture_output=True)
+    assert answer.returncode == 0, answer.stderr
+
+
+def test_statements_of_a_method():
+    """Of a class that another base calls otherwise, beside another edit."""
+    one = "\n".join("    " + line for line in STEPS.splitlines()) + "\n"
+    source = edit(
+        "import re",
+        "",
+        "# or BaseOwner: a test.",
+        "class Owner:",
+        f"    # in step, after {G}: it is done",
+        "    # twice.",
+        "    def _(one):",
+        "        g(one + 1)",
+        "",
+        f"    # in step, after {FOR}: once more.",
+        "    def _():",
+        "        g(0)",
+        "",
+        "    # adds: a test.",
+        "    def more(self):",
+        "        return 2",
+    )
+    old = "            g(one)\n"
+    new = "            g(one)\n            g(one + 1)\n        g(0)\n"
+    for name in ("Owner", "BaseOwner"):
+        base = f"import os\n\n\nclass {name}:\n{one}"
+        expected = base.replace(old, new).replace("os\n", "os\nimport re\n")
+        expected += "\n    def more(self):\n        return 2\n"
+        once = edits.apply(base, source)
+        assert once == expected
+        assert edits.apply(once, source, may_be_there=True) == once
+
+
+def test_what_already_contains_the_statement():
+    source = change("replaces", G, "if one:", "    g(one)")
+    once = edits.apply(STEPS, source)
+    assert once.count("        if one:\n            g(one)\n") == 1
+    assert edits.apply(once, source, may_be_there=True) == once
+
+
+def test_around_what_is_replaced():
+    source = edit(
+        *(
+            line
+            for verb in ("after", "replaces", "before")
+            for line in (f"# in step, {verb} {G}: a test.", "def _():", verb)
+        )
+    )
+    for verb in ("after", "replaces", "before"):
+        source = source.replace(f"\n{verb}\n", f"\n    {verb}(1)\n")
+    new = "".join(f"        {v}(1)\n" for v in ("before", "replaces", "after"))
+    expected = STEPS.replace("        g(one)\n", new)
+    assert edits.apply(STEPS, source) == expected
+
+
+@pytest.mark.parametrize(
+    ("source", "words"),
+    [
+        (change("replaces", A, "a = 2"), ["line 4 (a test.)", "2 statem", A]),
+        (change("replaces", f"{A} 3 of 2", "a = 2"), ["2 statements", A]),
+        (change("before", "0" * 12, "a = 2"), ["0 statements", "0" * 12]),
+        (change("after", G, "a = 2", where="steps"), ["no steps", "line 4"]),
+        (change("replaces", FOR, "for a in b:", "    ..."), ["no header"]),
+        (change("replaces", FOR_HEADER, "pass"), ["a header", "for one in"]),
+        (change("after", G, "..."), ["nothing", "after"]),
+        (change("after", G, "a = 1") + "value = 1\n", ["line 6"]),
+        (edit("# adds: it.", "def _():", "    pass"), ["line 4", "# in NAME"]),
+        (
+            change("replaces", FOR, "pass") + change("after", G, "pass")[24:],
+            ["two edits", "line 11"],
+        ),
+        (change("replaces", G, "..."), ["no Python", "line 13"]),
+    ],
+)
+def test_refused_statement(source, words):
+    with pytest.raises(edits.EditError) as raised:
+        edits.apply(STEPS, source, "NAME.edits.py")
+    message = str(raised.value)
+    assert message.startswith("NAME.edits.py: ") and "\n" not in message
+    for word in words:
+        assert word in message
+
+
+def test_what_stands_there_does_not_hide_what_is_gone():
+    """Nobody can tell `a = 1` of the base from one that was edited in."""
+    source = change("replaces", B, "a = 1")
+    base = STEPS.replace("b = f(", "b = g(")
+    with pytest.raises(edits.EditError, match=B):
+        edits.apply(base, source)
+    assert edits.apply(base, source, may_be_there=True) == base
+
+
+def test_all_that_does_not_fit_is_named():
+    source = edit(
+        "# replaces 0123456789ab: a test.",
+        "def step():",
+        "    pass",
+        "",
+        "",
+        "# adds: a test.",
+        "def step():",
+        "    pass",
+        "",
+        "",
+        "# in step, before 0123456789ab: a test.",
+        "def _():",
+        "    pass",
+        "",
+        "",
+        "# in missing, before 0123456789ab: a test.",
+        "def _():",
+        "    pass",
+    )
+    with pytest.raises(edits.EditError) as raised:
+        edits.apply(STEPS, source.replace("adds", f"replaces {A}"), "NAME")
+    assert len(raised.value.problems) == 3
+    assert str(raised.value).count("\nNAME: line") == 2
+
+
+def test_digits_on_the_command_line(tmp_path):
+    module = tmp_path / "module.py"
+    module.write_text(STEPS, encoding="utf-8")
+    command = [sys.executable, "-m", "patching.edits", str(module), "step"]
+    answer = subprocess.run(
+        command, capture_output=True, text=True, cwd=pip_build.ROOT
+    )
+    first, *lines = answer.stdout.splitlines()
+    assert first == f"{statements.digits_of(STEPS)}  step"
+    rows = [" ".join(line.split()) for line in lines]
+    assert rows[3] == f"4 {A} 1 of 2 a = 1"
+    assert rows[4] == f"5 {B} b = f("
+    assert rows[7] == f"8 {FOR} for one in x:"
+    assert rows[8] == f"9 {FOR_HEADER} header for one in x:"
+    # step: 1 header; if: 2; a, b; elif: 1 header; a; for: 2; g; inner: 2;
+    # return a; return inner.
+    assert len(rows) == 14
+
+
+# The bases at hand: each of the wheel's, and head's if it is unpacked.
+BASES = sorted((pip_build.BUILD / "base").glob("*/unpacked"))
+BASES += sorted((pip_build.BUILD / "head").glob("unpacked-*"))
+
+
+@pytest.mark.parametrize("base", BASES, ids=lambda path: path.parent.name[:4])
+@pytest.mark.parametrize(
+    "path",
+    [
+        "keras/src/trainers/compile_utils.py",
+        "keras/src/trainers/trainer.py",
+        "keras/src/backend/jax/trainer.py",
+    ],
+)
+def test_statements_of_the_bases(base, path):
+    """All can be named, and put back where they were."""
+    source = (base / path).read_text(encoding="utf-8")
+    lines = edits.lines_of(source)
+    for definition in edits.definitions(edits.ast.parse(source), lines):
+        found = list(statements.statements_of(definition.node, lines))
+        for one in found:
+            own = "".join(lines[one.start : one.end])
+            assert statements.indented(one.text, one.column) == own
+        named = [(one.start, one.is_header) for one in found]
+        assert len(set(named)) == len(named)
+
+
+def test_statement_of_each_base():
+    """`CompileLoss.call` ends with the same statement in all of them."""
+    source = edit(
+        "class CompileLoss:",
+        "    # in call, before c44e91703e3b: a test.",
+        "    def _(total_loss):",
+        "        total_loss = total_loss + 0",
+    )
+    path = "keras/src/trainers/compile_utils.py"
+    old = "            return total_loss\n"
+    for base in BASES:
+        text = (base / path).read_bytes().decode()
+        assert edits.apply(text, source) == text.replace(
+            old, f"            total_loss = total_loss + 0\n{old}"
+        )
+
+
+# What is left out on one kind of base.
+
+USES = edit(
+    "import json",
+    "import re",
+    "",
+    "",
+    "# adds (3.15): a test.",
+    "def one():",
+    "    return re.I, json",
+    "",
+    "",
+    "# adds (head): a test.",
+    "def one():  # noqa: F811",
+    "    return json",
+    "",
+    "",
+    "# adds: a test.",
+    "# not on head: there it is right.",
+    "def two():",
+    "    return three",
+    "",
+    "",
+    "# adds: a test. together with two.",
+    "def three():",
+    "    return 3",
+    "",
+    "",
+    "# adds: a test.",
+    "# together with three.",
+    "def four():",
+    "    return 4",
+    "",
+    "",
+    f"# in step, after {G}: a test.",
+    "# not on head: a test.",
+    "def _():",
+    "    four()",
+    "",
+    "",
+    f"# in step, before {G}: a test.",
+    "def _():",
+    "    one()",
+    "",
+    "",
+    f"# in step (head), after {FOR}: a test.",
+    "def _():",
+    "    five()",
+    "",
+    "",
+    "# in step (3.15), after 0123456789ab, " + f"{FOR}: a test.",
+    "def _():",
+    "    six()",
+)
+
+
+def test_what_is_left_out_on_head():
+    release = edits.apply(STEPS, USES)
+    for name in ("one", "two", "three", "four"):
+        assert release.count(f"\ndef {name}(") == 1
+    assert "return re.I, json\n" in release and "return json\n" not in release
+    assert release.startswith("import json\nimport re\n")
+    assert (
+        "        one()\n        g(one)\n        four()\n    six()\n\n"
+        in release
+    )
+    head = edits.apply(STEPS, USES, on_head=True)
+    assert head.startswith("import json\n") and "import re" not in head
+    assert head.count("\ndef one(") == 1 and "return json\n" in head
+    assert "        one()\n        g(one)\n    five()\n\n" in head
+    for name in ("two", "three", "four"):
+        assert f"def {name}(" not in head

@@ -1,61 +1,94 @@
-"""The branch that upstream_branch.py makes, and what it refuses.
+"""The branches that upstream_branch.py makes, and what it refuses.
 
-A git repository made from the unpacked base wheel stands in for a clone of
-upstream's: it has neither upstream's conftest.py nor its settings.
+A small repository stands in for a clone of upstream's, and small fixes for
+ours. Ours are put to the Keras releases at hand below.
 """
 
-import ast
-import concurrent.futures
 import os
 import re
-import shutil
 import subprocess
 import sys
 
 import pytest
 
 import pip_build
-from patching import edits
+from patching import statements
 from patching import upstream_branch
 
-TAG = f"v{pip_build.locked_base()[0]}"
-NUMBERS = range(1, 1 + len(upstream_branch.read_parts()[0]))
-# What Keras and its tests import, apart from themselves.
-UPSTREAM_IMPORTS = {
-    "absl",
-    "jax",
-    "ml_dtypes",
-    "numpy",
-    "pytest",
-    "tensorboard",
-    "tensorflow",
-    "torch",
-    *sys.stdlib_module_names,
-}
-# Of the commits that are about one backend, by number; the others run on the
-# one that is imported fastest.
-BACKENDS = {4: "tensorflow", 5: "tensorflow"}
-# Plugins of pytest. After TensorFlow, torch would find libraries that are not
-# its own. Of many tests, a few: all of them run for the fork already.
-TORCH_FIRST = """
-import torch
-"""
-EVERY = """
-def pytest_collection_modifyitems(items):
-    items[:] = items[:: 1 + len(items) // 8]
-"""
+SUMS = '''"""Sums."""
 
 
-def git(folder, *arguments, **variables):
-    environment = {
-        **os.environ,
-        "GIT_CONFIG_GLOBAL": os.devnull,
-        "GIT_CONFIG_SYSTEM": os.devnull,
-        **variables,
-    }
+def total(values):
+    result = sum(values)
+    return result
+
+
+def mean(values):
+    return sum(values) / len(values)
+'''
+SUMS_TEST = '''"""Tests of sums."""
+
+from keras.src import sums
+
+
+class SumsTest:
+    def test_total(self):
+        assert sums.total([1, 2]) == 3
+'''
+PATH = "keras/src/sums.py"
+TEST_PATH = "keras/src/sums_test.py"
+DIGITS = statements.digits_of("result = sum(values)\n")
+MEAN = statements.digits_of("return sum(values) / len(values)\n")
+FLOATS = f"""# in total, replaces {DIGITS}: sums are floats.
+def _(values):
+    result = float(sum(values))
+"""
+FLOATS_TEST = """class SumsTest:
+    # adds: a sum is a float.
+    def test_float(self):
+        assert isinstance(sums.total([1]), float)
+"""
+EMPTY = f"""# in mean, before {MEAN}: nothing has no mean.
+def _(values):
+    if not values:
+        return 0.0
+"""
+NEW_TEST = '''"""Tests of means."""
+
+
+def test_mean():
+    pass
+'''
+TEXT = """# {subject}
+
+Why it is
+right.
+
+## Pull request
+
+{name} was wrong:
+
+{{reproduction}}
+
+## Issue: {name} is wrong
+
+{{reproduction}}
+
+prints 1.
+"""
+# What upstream's check of a pull request looks for.
+TERMS = (
+    "I am a human, and not a bot.",
+    "I will be responsible for responding to review comments in a timely "
+    "manner.",
+    "I will work with the maintainers to push this PR forward until "
+    "submission.",
+)
+
+
+def git(folder, *arguments):
     answer = subprocess.run(
         ["git", "-C", str(folder), *map(str, arguments)],
-        env=environment,
         capture_output=True,
         text=True,
     )
@@ -63,474 +96,303 @@ def git(folder, *arguments, **variables):
     return answer.stdout.strip()
 
 
-def new_repository(folder, version=None):
-    """A repository with the base's package, or with one that says little."""
-    folder.mkdir()
-    package = pip_build.unpacked_base() / "keras"
-    if version is None:
-        ignored = shutil.ignore_patterns("__pycache__")
-        shutil.copytree(package, folder / "keras", ignore=ignored)
-    else:
-        file = folder / "keras/src/version.py"
-        file.parent.mkdir(parents=True)
-        file.write_text(f'__version__ = "{version}"\n')
+def put(folder, files):
+    for path, source in files.items():
+        (folder / path).parent.mkdir(parents=True, exist_ok=True)
+        (folder / path).write_text(source, encoding="utf-8")
+
+
+@pytest.fixture(autouse=True)
+def no_settings(monkeypatch):
+    """No settings of git but the clone's."""
+    monkeypatch.setenv("GIT_CONFIG_GLOBAL", os.devnull)
+    monkeypatch.setenv("GIT_CONFIG_SYSTEM", os.devnull)
+
+
+@pytest.fixture
+def clone(tmp_path):
+    """A repository that is as hard to commit to as it can be."""
+    folder = tmp_path / "clone"
+    files = {PATH: SUMS, TEST_PATH: SUMS_TEST}
+    put(folder, {**files, "keras/src/version.py": "__version__ = '9'\n"})
     git(folder, "init", "--quiet", "--initial-branch=master")
     git(folder, "config", "user.name", "A Contributor")
     git(folder, "config", "user.email", "contributor@example.com")
     git(folder, "add", "--all")
     git(folder, "commit", "--quiet", "--message=A release")
-    git(folder, "tag", TAG)
-    return folder
-
-
-def run(*arguments, **variables):
-    """Runs upstream_branch.py, with no settings of git but the checkout's."""
-    return subprocess.run(
-        [sys.executable, upstream_branch.__file__, *map(str, arguments)],
-        env={
-            **os.environ,
-            "GIT_CONFIG_GLOBAL": os.devnull,
-            "GIT_CONFIG_SYSTEM": os.devnull,
-            **variables,
-        },
-        capture_output=True,
-        text=True,
-    )
-
-
-@pytest.fixture(scope="module")
-def checkout(tmp_path_factory):
-    """The stand-in with the branch, made as hard as it can be to commit."""
-    folder = new_repository(tmp_path_factory.mktemp("upstream") / "keras")
+    git(folder, "tag", "v9")
+    git(folder, "config", "core.autocrlf", "true")
+    put(folder, {"mine.txt": "not committed\n"})
     hook = folder / ".git/hooks/pre-commit"
     hook.parent.mkdir(exist_ok=True)
     hook.write_text("#!/bin/sh\nexit 1\n")
     hook.chmod(0o755)
-    git(folder, "config", "core.autocrlf", "true")
-    # Not the commit that the branch starts at.
-    (folder / "NEWS").write_text("newer\n")
-    git(folder, "add", "NEWS")
-    git(folder, "commit", "--quiet", "--no-verify", "--message=Later")
-    answer = run(folder / "keras", "--branch", "sums")
-    assert answer.returncode == 0, answer.stderr
-    text = answer.stdout.splitlines()[-1]
-    assert text == str(upstream_branch.TEXT)
     return folder
 
 
-@pytest.fixture(scope="module")
-def commits(checkout):
-    return git(checkout, "rev-list", "--reverse", f"{TAG}..sums").splitlines()
-
-
-def changed(checkout, first, last, *options):
-    names = git(checkout, "diff", "--name-only", first, last, *options)
-    return names.splitlines()
-
-
-def test_branch(checkout, commits):
-    assert git(checkout, "branch", "--show-current") == "sums"
-    assert git(checkout, "status", "--porcelain") == ""
-    assert git(checkout, "merge-base", "sums", "master") == git(
-        checkout, "rev-parse", TAG
+@pytest.fixture
+def fixes(tmp_path, monkeypatch):
+    """Two fixes of one module."""
+    folder = tmp_path / "fixes"
+    put(
+        folder,
+        {
+            "README.md": "About fixes.\n",
+            "floats.md": TEXT.format(subject="Sum in floats", name="total"),
+            "floats.py": "print(1)\n",
+            "keras/src/sums.floats.edits.py": FLOATS,
+            "keras/src/sums_test.floats.edits.py": FLOATS_TEST,
+            "empty.md": TEXT.format(subject="Give 0 for nothing", name="mean"),
+            "empty.py": "print(2)\n",
+            "keras/src/sums.empty.edits.py": EMPTY,
+            "keras/src/means_test.empty.py": NEW_TEST,
+        },
     )
-    assert not (checkout / "NEWS").exists()
-    assert len(commits) == len(NUMBERS)
-    author = git(checkout, "log", "-1", "--format=%an <%ae>")
-    assert author == "A Contributor <contributor@example.com>"
+    monkeypatch.setattr(upstream_branch, "FIXES", folder)
+    monkeypatch.setattr(upstream_branch, "TEXTS", tmp_path / "texts")
+    return folder
 
 
-def test_messages(checkout, commits):
-    for commit in commits:
-        message = git(checkout, "log", "-1", "--format=%B", commit)
-        subject, blank, *body = message.splitlines()
-        assert len(subject) <= 72 and not subject.endswith(".")
-        assert blank == "" and body
-        assert max(map(len, body)) <= 72
+def run(monkeypatch, *arguments):
+    """Runs the command; its exit status, or the line that it ends with."""
+    monkeypatch.setattr(sys, "argv", ["upstream_branch", *map(str, arguments)])
+    try:
+        upstream_branch.main()
+    except SystemExit as end:
+        return end.code
+    return 0
 
 
-def test_code_is_that_of_the_fork(checkout):
-    """All of it and nothing else, but for docstrings and unused imports."""
-    ours = pip_build.overlay() | pip_build.edited_files()
-    files = changed(checkout, TAG, "sums", "--", "*.py", ":!*_test.py")
-    assert set(files) == {*ours, "integration_tests/support/matching_models.py"}
-
-    def code(source):
-        nodes = ast.parse(source)
-        for node in ast.walk(nodes):
-            body = getattr(node, "body", None)
-            if isinstance(body, list) and body:
-                is_text = isinstance(body[0], ast.Expr) and isinstance(
-                    getattr(body[0].value, "value", None), str
-                )
-                node.body = body[is_text:]
-        imports = {
-            ast.unparse(node)
-            for node in nodes.body
-            if isinstance(node, edits.IMPORTS)
-        }
-        nodes.body = [n for n in nodes.body if not isinstance(n, edits.IMPORTS)]
-        return imports, ast.dump(nodes)
-
-    for path, file in ours.items():
-        found_imports, found = code((checkout / path).read_text("utf-8"))
-        imports, expected = code(file.read_text("utf-8"))
-        assert found == expected, path
-        assert found_imports <= imports, path
+def show(clone, branch, path):
+    return git(clone, "show", f"{branch}:{path}") + "\n"
 
 
-def test_tests_of_the_fork_are_there(checkout):
-    """All but those that are named in the parts' file."""
-
-    def tests(source):
-        return {
-            node.name
-            for node in ast.walk(ast.parse(source))
-            if isinstance(node, edits.FUNCTIONS)
-            and node.name.startswith("test_")
-        }
-
-    parts, stays, _ = upstream_branch.read_parts()
-    ours = {one.source for part in parts for one in part.tests}
-    wanted = set()
-    for path in ours:
-        source = (pip_build.ROOT / path).read_text("utf-8")
-        wanted |= tests(source) - set(stays.get(path, ()))
-    files = changed(checkout, TAG, "sums")
-    found = [tests((checkout / path).read_text("utf-8")) for path in files]
-    assert wanted <= set().union(*found)
+WITH_FLOATS = SUMS.replace("= sum(values)", "= float(sum(values))")
+RETURN = "    return sum(values) / len"
+BEFORE_RETURN = "    if not values:\n        return 0.0\n"
 
 
-def test_tests_of_upstream_stay(checkout):
-    files = changed(checkout, TAG, "sums", "--diff-filter=M", "--", "*_test.py")
-    assert files
-    numbers = git(checkout, "diff", "--numstat", TAG, "sums", "--", *files)
-    for line in numbers.splitlines():
-        _, removed, path = line.split("\t")
-        assert removed == "0", path
+def test_branches(clone, fixes, monkeypatch, capsys):
+    before = git(clone, "rev-parse", "HEAD"), git(clone, "status", "-s")
+    assert run(monkeypatch, clone / "keras", "--onto", "v9") == 0
+    after = git(clone, "rev-parse", "HEAD"), git(clone, "status", "-s")
+    assert before == after and git(clone, "branch", "--show-current") == (
+        "master"
+    )
+    with_empty = SUMS.replace(RETURN, BEFORE_RETURN + RETURN)
+    both = WITH_FLOATS.replace(RETURN, BEFORE_RETURN + RETURN)
+    assert show(clone, "fix-floats", PATH) == WITH_FLOATS
+    assert show(clone, "fix-empty", PATH) == with_empty
+    assert show(clone, "fix-all", PATH) == both
+    test = (
+        SUMS_TEST
+        + "\n"
+        + FLOATS_TEST.partition("    # adds: a sum is a fl")[2].partition("\n")[
+            2
+        ]
+    )
+    assert show(clone, "fix-floats", TEST_PATH) == test
+    assert show(clone, "fix-all", TEST_PATH) == test
+    assert show(clone, "fix-empty", TEST_PATH) == SUMS_TEST
+    assert show(clone, "fix-all", "keras/src/means_test.py") == NEW_TEST
+    log = git(clone, "log", "-1", "--format=%an|%B", "fix-floats")
+    assert log == "A Contributor|Sum in floats\n\nWhy it is\nright."
+    assert git(clone, "rev-list", "--count", "v9..fix-floats") == "1"
+    assert git(clone, "rev-list", "--count", "v9..fix-all") == "2"
+    assert capsys.readouterr().out.split() == [
+        "fix-empty:",
+        str(upstream_branch.TEXTS / "empty"),
+        "fix-floats:",
+        str(upstream_branch.TEXTS / "floats"),
+    ]
+
+
+def test_what_upstream_has_is_left_out(clone, fixes, monkeypatch, capsys):
+    put(clone, {PATH: WITH_FLOATS})
+    git(clone, "commit", "-qanm", "Theirs")
+    assert run(monkeypatch, clone, "--onto", "master") == 0
+    assert "floats: upstream has it by now" in capsys.readouterr().out
+    names = git(clone, "branch", "--format=%(refname:short)").split()
+    assert names == ["fix-all", "fix-empty", "master"]
+
+
+def test_what_does_not_apply_is_named(clone, fixes, monkeypatch, capsys):
+    put(clone, {PATH: SUMS.replace("= sum(", "= max(")})
+    git(clone, "commit", "-qanm", "Theirs")
+    assert run(monkeypatch, clone, "--onto", "master") == 1
+    (line,) = capsys.readouterr().err.splitlines()
+    for word in ("error: floats: ", "sums.floats.edits", "total", DIGITS):
+        assert word in line
+    assert git(clone, "rev-parse", "fix-all") == git(
+        clone, "rev-parse", "fix-empty"
+    )
+
+
+def test_the_form_for_head(clone, fixes, monkeypatch, capsys):
+    theirs = SUMS.replace("result = sum(values)", "result = sum(iter(values))")
+    put(clone, {PATH: theirs})
+    git(clone, "commit", "-qanm", "Theirs")
+    digits = statements.digits_of("result = sum(iter(values))\n")
+    source = FLOATS.replace(DIGITS, digits).replace("sum(v", "1.0 * sum(v")
+    put(fixes, {"keras/src/sums.floats.head.edits.py": source})
+    for onto, prefix, expected in (
+        ("v9", "a-", "result = float(sum(values))"),
+        ("master", "b-", "result = float(1.0 * sum(values))"),
+    ):
+        options = [clone, "--onto", onto, "--prefix", prefix]
+        assert run(monkeypatch, *options) == 0
+        assert expected in show(clone, f"{prefix}floats", PATH)
+
+
+def test_what_does_not_go_together_is_named(clone, fixes, monkeypatch, capsys):
+    source = EMPTY.replace("before", "replaces")
+    put(fixes, {"keras/src/sums.empty.edits.py": source})
+    source = EMPTY.replace("0.0", "1.0").replace("before", "replaces")
+    put(fixes, {"keras/src/sums.floats.edits.py": source})
+    assert run(monkeypatch, clone, "--onto", "v9") == 1
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith("error: fix-all: floats: ") and MEAN in line
+    assert git(clone, "rev-parse", "fix-floats")
+
+
+def accepts(text):
+    """Whether upstream's check of a pull request passes."""
+    lines = text.splitlines()
+    return all(
+        any(
+            re.match(rf"- *\[ *[xX] *\] *{re.escape(term)}", line)
+            for line in lines
+        )
+        for term in TERMS
+    )
+
+
+def test_a_person_ticks_the_boxes(clone, fixes, monkeypatch):
+    run(monkeypatch, clone, "--onto", "v9")
+    text = (upstream_branch.TEXTS / "floats/PULL_REQUEST.md").read_text("utf-8")
+    assert not accepts(text)
+    assert not re.search(r"\[ *[xX] *\]", text)
+    assert text.count("- [ ] ") == 3
+    ticked = text.replace("- [ ] ", "- [x] ")
+    assert accepts(ticked)
+    for term in TERMS:
+        assert not accepts(ticked.replace(term, ""))
+    one = TERMS[1]
+    assert not accepts(ticked.replace(one, one.replace(" in a ", "\n  in a ")))
+
+
+def test_texts(clone, fixes, monkeypatch):
+    run(monkeypatch, clone, "--onto", "v9")
+    folder = upstream_branch.TEXTS / "floats"
+    text = (folder / "PULL_REQUEST.md").read_text("utf-8")
+    assert text.startswith("<!-- Sum in floats -->\n")
+    assert "total was wrong:\n\n```python\nprint(1)\n```\n" in text
+    assert "AI coding agent" in text
+    assert not re.search(r"\{\w+\}", text)
+    issue = (folder / "ISSUE.md").read_text("utf-8")
+    assert issue == (
+        "<!-- total is wrong -->\n\n```python\nprint(1)\n```\n\nprints 1.\n"
+    )
+
+
+# What is refused. Nothing is made then.
+
+
+def test_refused(clone, fixes, monkeypatch, tmp_path):
+    empty = tmp_path / "empty"
+    empty.mkdir()
+    monkeypatch.setenv("GIT_CEILING_DIRECTORIES", str(tmp_path))
+    git(clone, "branch", "taken-empty")
+    git(clone, "switch", "--quiet", "--orphan", "bare")
+    put(clone, {"a.txt": "a\n"})
+    git(clone, "add", "a.txt")
+    git(clone, "commit", "-qnm", "No Keras")
+    count = len(git(clone, "branch").split("\n"))
+    for arguments, words in (
+        ([tmp_path / "nothing", "--onto", "v9"], ["nothing", "git clone"]),
+        ([empty, "--onto", "v9"], ["empty", "git clone"]),
+        ([clone, "--onto", "v10"], ["v10", "git fetch --tags", "--onto"]),
+        ([clone, "--onto", "bare"], ["bare", "no Keras", "version.py"]),
+        ([clone, "--onto", "v9", "--prefix", "a..b"], ["a..b", "--prefix"]),
+        (
+            [clone, "--onto", "v9", "--prefix", "taken-"],
+            ["taken-empty", "git branch -D"],
+        ),
+    ):
+        line = run(monkeypatch, *arguments)
+        assert line.startswith("error: ") and "\n" not in line
+        for word in words:
+            assert word in line
+    assert len(git(clone, "branch").split("\n")) == count
+
+
+def test_nobody_to_commit_as(clone, fixes, monkeypatch):
+    git(clone, "config", "--unset", "user.name")
+    git(clone, "config", "--unset", "user.email")
+    git(clone, "config", "user.useConfigOnly", "true")
+    line = run(monkeypatch, clone, "--onto", "v9")
+    assert "git config user.name" in line
 
 
 @pytest.mark.parametrize(
-    ("path", "there", "expected"),
+    ("path", "source", "words"),
     [
-        ("keras/src/a.py", "keras/src/a.py", "keras/src/a.py"),
-        ("keras/losses/__init__.py",) * 3,
-        (
-            "keras/losses/__init__.py",
-            "keras/api/losses/__init__.py",
-            "keras/api/losses/__init__.py",
-        ),
-        (
-            "keras/_tf_keras/keras/losses/__init__.py",
-            "keras/api/_tf_keras/keras/losses/__init__.py",
-            "keras/api/_tf_keras/keras/losses/__init__.py",
-        ),
-        ("keras/losses/__init__.py", "keras/api/__init__.py", None),
+        ("floats.md", "# Sum in floats\n\nNo more.\n", ["## Pull request"]),
+        ("floats.py", None, ["floats.md", "no floats.py"]),
+        ("keras/src/sums.floats.edits.py", None, ["no file", "floats.edits"]),
     ],
 )
-def test_place_of_generated_modules(path, there, expected):
-    """The stand-in has them where the wheel has them, a clone has not."""
-    read = {there: ""}.get
-    if expected is None:
-        with pytest.raises(pip_build.BuildError, match="keras/api/losses"):
-            upstream_branch.place_upstream(path, read)
-    else:
-        assert upstream_branch.place_upstream(path, read) == expected
-
-
-TESTS = """\
-\"""A file.\"""
-
-import os
-import re
-
-import numpy as np
-
-FIRST = np.ones(1)
-SECOND = {}
-SECOND.update(b=FIRST)
-if os.name:
-    del SECOND["b"]
-
-# A heading.
-
-# What it is for.
-THIRD = 3
-
-
-def helper():
-    return SECOND
-
-
-class Other:
-    pass
-
-
-# 1. A heading.
-
-
-# Said above.
-@mark(THIRD)
-def test_one():
-    helper()
-
-
-def test_two():
-    re.match("", "")
-"""
-
-
-def test_chosen_tests():
-    """With all that they need, and with what changes it."""
-    one = upstream_branch.chosen_tests(TESTS, ["test_one"], None)
-    expected = TESTS.replace("import re\n", "").replace("# A heading.\n\n", "")
-    expected = expected.replace("class Other:\n    pass\n\n\n", "")
-    expected = expected.replace("# 1. A heading.\n\n\n", "")
-    assert one == expected[: expected.index("\n\ndef test_two")]
-    two = upstream_branch.chosen_tests(TESTS, ["test_two"], "Another.")
-    assert two == (
-        '"""Another."""\n\nimport re\n\n\n'
-        + TESTS[TESTS.index("def test_two") :]
-    )
-
-
-def test_exported_names_stay(checkout):
-    for path in changed(checkout, TAG, "sums", "--diff-filter=M"):
-        old, new = (
-            re.findall(r"^@keras_export\((?:.|\n)*?\)$", source, re.MULTILINE)
-            for source in (
-                git(checkout, "show", f"{TAG}:{path}"),
-                (checkout / path).read_text("utf-8"),
-            )
-        )
-        assert old == new, path
-
-
-def imported(source):
-    """The modules that a file imports, `importorskip` included."""
-    for node in ast.walk(ast.parse(source)):
-        if isinstance(node, ast.Import):
-            yield from (alias.name for alias in node.names)
-        elif isinstance(node, ast.ImportFrom):
-            yield node.module
-        elif isinstance(node, ast.Call):
-            if getattr(node.func, "attr", None) == "importorskip":
-                yield node.args[0].value
-
-
-@pytest.mark.parametrize("number", NUMBERS)
-def test_only_what_upstream_has_is_imported(checkout, commits, number):
-    """And not what only a later commit brings."""
-    commit = commits[number - 1]
-    there = set(git(checkout, "ls-tree", "-r", "--name-only", commit).split())
-    before = set(git(checkout, "ls-tree", "-r", "--name-only", TAG).split())
-    for path in changed(checkout, f"{commit}^", commit):
-        names = set(imported(git(checkout, "show", f"{commit}:{path}")))
-        if path in before:
-            names -= set(imported(git(checkout, "show", f"{TAG}:{path}")))
-        for name in names:
-            place = name.replace(".", "/")
-            assert (
-                name.partition(".")[0] in UPSTREAM_IMPORTS
-                or f"{place}.py" in there
-                or f"{place}/__init__.py" in there
-            ), (path, name)
-
-
-def test_words(checkout):
-    """In upstream's repository there is no fork, and no upstream."""
-    lines = [
-        line
-        for line in git(checkout, "diff", TAG, "sums").splitlines()
-        if line.startswith("+")
-    ]
-    words = r"upstream|\bstock|\bfork|RELEASE_NOTES|SPEC\.md|pip_build|edits\."
-    words += r"|Keras 3\.15\.1"
-    assert not [x for x in lines if re.search(words, x, re.IGNORECASE)]
-
-
-@pytest.mark.parametrize("number", NUMBERS)
-def test_lint(trees, checkout, commits, number):
-    commit = commits[number - 1]
-    settings = f"--config={pip_build.ROOT / 'ruff.toml'}"
-    # Upstream's own code has bare excepts. Ours is checked for them as it is.
-    check = ["check", "--extend-ignore=E722"]
-    for options in (check, ["format", "--check"]):
-        command = [sys.executable, "-m", "ruff", *options, "--no-cache"]
-        answer = subprocess.run(
-            [*command, settings, *changed(checkout, f"{commit}^", commit)],
-            cwd=trees[number],
-            capture_output=True,
-            text=True,
-        )
-        assert answer.returncode == 0, answer.stdout
-
-
-@pytest.fixture(scope="module")
-def trees(checkout, commits, tmp_path_factory):
-    """`{number of a commit: folder with its files}`."""
-    folder = tmp_path_factory.mktemp("trees")
-    for number, commit in enumerate(commits, 1):
-        git(checkout, "worktree", "add", "-q", folder / str(number), commit)
-    return {number: folder / str(number) for number in NUMBERS}
-
-
-@pytest.fixture(scope="module")
-def answers(trees, checkout, commits, tmp_path_factory):
-    """What pytest says of each commit; `{number: finished process}`.
-
-    Each imports a Keras of its own, which takes longer than the tests, so that
-    two of them run at a time.
-    """
-    plugins = tmp_path_factory.mktemp("plugins")
-    (plugins / "every.py").write_text(EVERY)
-    (plugins / "torch_first.py").write_text(TORCH_FIRST)
-    command = [sys.executable, "-m", "pytest", "-q", "--tb=short"]
-    command += ["-p", "every", "-p", "no:cacheprovider"]
-
-    def run_tests(number):
-        commit = commits[number - 1]
-        options = [f"{commit}^", commit, "--", "*_test.py"]
-        files = changed(checkout, *options)
-        # Takes seconds.
-        sources = [(trees[number] / file).read_text("utf-8") for file in files]
-        needs_torch = re.search(r'import torch|skip\("torch', "".join(sources))
-        options = ["-p", "torch_first"] if needs_torch else []
-        return subprocess.run(
-            [*command, *options, *files],
-            cwd=trees[number],
-            env={
-                **os.environ,
-                "PYTHONPATH": str(plugins),
-                "KERAS_BACKEND": BACKENDS.get(number, "jax"),
-            },
-            capture_output=True,
-            text=True,
-        )
-
-    with concurrent.futures.ThreadPoolExecutor(2) as pool:
-        return dict(zip(NUMBERS, pool.map(run_tests, NUMBERS)))
-
-
-@pytest.mark.parametrize("number", NUMBERS)
-def test_each_commit_passes(answers, number):
-    """Of many tests, a few from all over."""
-    answer = answers[number]
-    assert answer.returncode == 0, answer.stdout[-3000:] + answer.stderr
-    assert re.search(r"\d+ passed", answer.stdout), answer.stdout
-
-
-def test_text_of_the_pull_request(trees):
-    """Its scripts print what it says, without the branch and with it."""
-    text = upstream_branch.TEXT.read_text("utf-8")
-    assert not re.search(r"\{\w+\}", text)
-    blocks = re.findall(r"^```python\n(.*?)^```$", text, re.DOTALL | re.M)
-    promised = re.findall(
-        r"^\S+ prints `(.+)`, this branch `(.+)`\.$", text, re.MULTILINE
-    )
-    assert len(blocks) == 1 + len(promised) and promised
-    # After TensorFlow, torch would find libraries that are not its own.
-    script = "import torch\n" + "\n".join(blocks)
-
-    def run_script(folder):
-        return subprocess.run(
-            [sys.executable, "-c", script],
-            cwd=folder,
-            env={**os.environ, "KERAS_BACKEND": "tensorflow"},
-            capture_output=True,
-            text=True,
-        )
-
-    folders = pip_build.unpacked_base(), trees[len(NUMBERS)]
-    with concurrent.futures.ThreadPoolExecutor(2) as pool:
-        for number, answer in enumerate(pool.map(run_script, folders)):
-            assert answer.returncode == 0, answer.stderr[-3000:]
-            assert answer.stdout.split() == [pair[number] for pair in promised]
-
-
-# What is refused. A small repository is enough: nothing gets far.
-
-
-@pytest.fixture
-def small(tmp_path):
-    return new_repository(tmp_path / "keras", pip_build.locked_base()[0])
-
-
-def assert_refused(answer, *words):
-    assert answer.returncode == 1, answer
-    (line,) = answer.stderr.splitlines()
-    assert line.startswith("error: ")
+def test_half_a_part(fixes, path, source, words):
+    for file in fixes.rglob("*_test.floats.*"):
+        file.unlink()
+    (fixes / path).unlink()
+    if source:
+        put(fixes, {path: source})
+    with pytest.raises(pip_build.BuildError) as raised:
+        upstream_branch.read_parts()
     for word in words:
-        assert str(word) in line
+        assert word in str(raised.value)
 
 
-def assert_untouched(folder, branches=("master",)):
-    found = git(folder, "for-each-ref", "--format=%(refname:short)")
-    assert set(found.split()) == {*branches, TAG}
-    assert git(folder, "branch", "--show-current") == "master"
+# Our fixes.
+
+PARTS = upstream_branch.read_parts()
+BASES = [pip_build.unpacked_base()]
+BASES += sorted((pip_build.BUILD / "head").glob("unpacked-*"))[-1:]
 
 
-@pytest.mark.parametrize("kind", ["missing", "empty"])
-def test_no_checkout(tmp_path, kind):
-    folder = tmp_path / "nothing"
-    if kind == "empty":
-        folder.mkdir()
-    answer = run(folder, GIT_CEILING_DIRECTORIES=tmp_path)
-    assert_refused(answer, folder, "git clone")
+@pytest.mark.parametrize("part", PARTS, ids=lambda part: part.name)
+def test_message(part):
+    lines = [part.text["subject"], *part.text["body"].splitlines()]
+    assert max(map(len, lines)) <= 72
+    assert not lines[0].endswith(".")
 
 
-@pytest.mark.parametrize("kind", ["changed", "staged", "untracked"])
-def test_uncommitted_work(small, kind):
-    file = small / ("keras/src/version.py" if kind != "untracked" else "new.py")
-    file.write_text("mine\n")
-    if kind == "staged":
-        git(small, "add", "--all")
-    assert_refused(run(small), small, file.name, "git stash")
-    assert file.read_text() == "mine\n"
-    assert_untouched(small)
+@pytest.mark.parametrize("base", BASES, ids=lambda path: path.name)
+@pytest.mark.parametrize("part", PARTS, ids=lambda part: part.name)
+def test_our_fixes_apply(part, base):
+    """To the module as it is there, and in its form; wheels have no tests."""
+    of_modules = {
+        path: file
+        for path, file in part.edits.items()
+        if not upstream_branch.is_test(path)
+    }
 
+    def read(path):
+        return (base / path).read_bytes().decode()
 
-def test_existing_branch(small):
-    git(small, "branch", "raw-losses")
-    assert_refused(run(small), "raw-losses", "--branch", "git branch -D")
-    assert_untouched(small, ("master", "raw-losses"))
-
-
-def test_impossible_branch(small):
-    assert_refused(run(small, "--branch", "a..b"), "a..b", "another")
-    assert_untouched(small)
-
-
-def test_missing_tag(small):
-    answer = run(small, "--tag", "v3.99.0")
-    assert_refused(answer, "v3.99.0", "git fetch --tags")
-    assert_untouched(small)
-
-
-def test_other_release(tmp_path):
-    folder = new_repository(tmp_path / "keras", "3.11.3")
-    words = "3.11.3", pip_build.locked_base()[0], "tag"
-    assert_refused(run(folder), *words)
-    assert_untouched(folder)
-
-
-def test_no_keras(tmp_path):
-    folder = new_repository(tmp_path / "keras", "")
-    assert_refused(run(folder), TAG, "version.py", "upstream's repository")
-    assert_untouched(folder)
-
-
-def test_release_that_was_changed(tmp_path):
-    """It says 3.15.1, but the edits were made for something else."""
-    folder = new_repository(tmp_path / "keras", pip_build.locked_base()[0])
-    answer = run(folder)
-    assert_refused(answer, "keras/src/losses/losses.py")
-    assert_untouched(folder)
-
-
-def test_nobody_to_commit_as(small):
-    git(small, "config", "--unset", "user.name")
-    git(small, "config", "--unset", "user.email")
-    git(small, "config", "user.useConfigOnly", "true")
-    assert_refused(run(small), small, "git config user.name")
-    assert_untouched(small)
+    files, problems = upstream_branch.changed_files(
+        part._replace(edits=of_modules, files={}), read
+    )
+    assert not problems
+    assert set(files) == set(of_modules)
+    settings = f"--config={pip_build.ROOT / 'ruff.toml'}"
+    for path, new in files.items():
+        for options in (["format", "--diff"], ["check", "--ignore=E722"]):
+            command = [sys.executable, "-m", "ruff", *options, settings]
+            command += ["--no-cache", f"--stdin-filename={path}", "-"]
+            found, known = (
+                subprocess.run(command, input=source.encode(), cwd=base)
+                for source in (new, read(path))
+            )
+            assert found.returncode <= known.returncode
