@@ -287,13 +287,14 @@ BY_HAND = (
     ),
     (
         "one loss entry is dropped",
-        "return native.sum_of(list(map(weigh, raw_losses, weights)))",
-        "return native.sum_of(list(map(weigh, raw_losses, weights))[:1])",
+        "return native.sum_of(contributions)",
+        "return native.sum_of(contributions[:1])",
     ),
     (
         "a NaN is hidden",
-        "return native.ratio(self.total, self.count)",
-        "return ops.nan_to_num(native.ratio(self.total, self.count))",
+        "return native.ratio(self.total.value, self.count.value)",
+        "return ops.nan_to_num("
+        "native.ratio(self.total.value, self.count.value))",
     ),
     (
         "a mask is skipped",
