@@ -19,6 +19,7 @@ from keras.src import ops
 from keras.src.losses import native
 from keras.src.losses import ownership
 from keras.src.losses import replicas
+from keras.src.losses import weighting
 from keras.src.trainers.output_structure import unique_names
 
 # What follows the name of an entry or the path of a layer.
@@ -155,9 +156,8 @@ class LossTerms:
         self._name(model, found)
         if not self._indices:
             return
-        zero = ops.zeros((), last.dtype)
-        numbers = [found.get(key, zero) for key in self._indices]
-        numbers = ops.stack([ops.cast(x, last.dtype) for x in numbers])
+        numbers = [found.get(key, 0.0) for key in self._indices]
+        numbers = ops.stack([_cast(x, last.dtype) for x in numbers])
         room = last.shape[0] - len(self._indices)
         last.assign(ops.stop_gradient(ops.pad(numbers, (0, room))))
 
@@ -188,6 +188,8 @@ class LossTerms:
     def _name(self, model, found):
         """Gives those a place and a metric that have not been seen before."""
         new = [key for key in found if key not in self._indices]
+        # Only if somebody has given the model more loss entries meanwhile.
+        new = new[: self.variables[0].shape[0] - len(self._indices)]
         if not new:
             return
         stems = [
@@ -198,7 +200,9 @@ class LossTerms:
         if self._has_others and not self._indices:
             stems.append(OTHER[1])
             suffixes.append(SUFFIXES[OTHER[0]])
-        names = unique_names(stems, suffixes, self._taken(model))
+        taken = self._taken(model)
+        taken |= {f"val_{a}{b}" for a, b in zip(stems, suffixes)}
+        names = unique_names(stems, suffixes, taken)
         for (kind, stem), name in zip(new, names):
             index = self._indices[kind, stem] = len(self._indices)
             mean = lambda index=index: self._mean(
@@ -260,7 +264,11 @@ def attach(model, terms):
         model: A compiled model.
         terms: `LossTerms`, or `None` to stop it.
     """
-    model._loss_tracker.terms = terms
+    total = model._loss_tracker
+    if total.terms is not None:
+        # `evaluate` makes a list of its logs when the callback has gone.
+        total.unlisted_names = [one.name for one in total.terms.metrics]
+    total.terms = terms
     if model._compile_loss is not None:
         model._compile_loss.terms = terms
     # Steps that were compiled before record what they did then.
@@ -292,6 +300,13 @@ def _of_entries(names, are_logged, raw_losses, weights, contributions):
         found["contribution", name] = contribution
         found["weight", name] = 1.0 if weight is None else weight
     return found
+
+
+def _cast(x, dtype):
+    if isinstance(x, backend.Variable):
+        x = x.value
+    # `ops.cast` takes a few microseconds to do nothing.
+    return x if weighting.is_tensor_of(x, dtype) else ops.cast(x, dtype)
 
 
 def _with_paths(layer, path="", seen=None):

@@ -43,9 +43,11 @@ class TotalLoss(LossMean):
 
     Attributes:
         terms: A `LossTerms` while the terms of the total are logged, or `None`.
+        unlisted_names: What the last ones were logged under.
     """
 
     terms = None
+    unlisted_names = ()
 
     def __init__(self, compile_loss):
         super().__init__(name="loss")

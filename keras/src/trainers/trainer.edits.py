@@ -240,12 +240,14 @@ class Trainer:
         first, _ = self._listed_names(logs)
         names = [name for name in dict.fromkeys(first) if name in logs]
         hidden = [metric.name for metric in self._unlisted_metrics()]
+        hidden += getattr(self._loss_tracker, "unlisted_names", ())
         names += sorted(logs.keys() - {*names, *hidden})
         values = [logs[name] for name in names]
         return values[0] if len(values) == 1 else values
 
     # replaces 450e48288d48: nobody could know what regularizers and `add_loss`
-    # add, but by computing it again.
+    # add, but by computing it again. With TensorFlow, what layers of float16
+    # add could not be added to a loss of float32.
     def compute_loss(
         self, x=None, y=None, y_pred=None, sample_weight=None, training=True
     ):
@@ -261,6 +263,9 @@ class Trainer:
             terms.record(self, added, of_layers)
         parts += of_layers
         if len(parts) > 1:
+            if len({part.dtype for part in parts}) > 1:
+                dtype = backend.result_type(*(part.dtype for part in parts))
+                parts = [ops.cast(part, dtype) for part in parts]
             return ops.sum(parts)
         if not parts and backend.backend() != "jax":
             raise ValueError(
