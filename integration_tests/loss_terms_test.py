@@ -22,15 +22,15 @@ from integration_tests.support import checkout_finder
 from keras import ops
 
 BACKEND = keras.backend.backend()
+# By default, steps are compiled, with XLA as well where that is known to work.
 MODES = {
     "default": {},
     "eager": {"run_eagerly": True},
-    "jit": {"jit_compile": True},
     "several": {"steps_per_execution": 2},
 }
 if BACKEND == "torch":
-    # No several steps per execution, and jit needs a compiler.
-    del MODES["jit"], MODES["several"]
+    # Keras has no several steps per execution there.
+    del MODES["several"]
 not_jax = pytest.mark.skipif(BACKEND == "jax", reason="JAX has other steps")
 # Sums of some dozens of terms in float32.
 ROUNDING = 2e-6
@@ -962,3 +962,109 @@ def test_replicas(tmp_path):
         "val_loss": 2.5,
     }
     assert logs == approx({name: [x] * 2 for name, x in expected.items()})
+
+
+# 7. The picture.
+
+
+@pytest.fixture
+def plot(monkeypatch):
+    folder = checkout_finder.ROOT / "tools"
+    monkeypatch.syspath_prepend(str(folder))
+    import plot_terms
+
+    return plot_terms
+
+
+def stacked(axes):
+    """For each term, where its bars begin and how high they are."""
+    return {
+        bars.get_label(): [(bar.get_y(), bar.get_height()) for bar in bars]
+        for bars in axes.containers
+    }
+
+
+def logs_to_draw():
+    return {
+        "loss": [10.0, 3.0],
+        "a_loss": [2.0, 1.0],
+        "a_weight": [4.0, 4.0],
+        "a_contribution": [8.0, 4.0],
+        # Raw, and no term, as there is a contribution of it.
+        "other_loss": [6.0, 6.0],
+        "other_weight": [0.5, 0.5],
+        "other_contribution": [3.0, 3.0],
+        "other_1_loss": [-2.0, -5.0],
+        "encoder/kl_added_loss": [0.5, 0.5],
+        "regularization_loss": [0.5, 0.5],
+        "accuracy": [0.5, 0.5],
+    }
+
+
+def test_picture(plot, tmp_path):
+    figure = plot.plot_terms(logs_to_draw(), tmp_path / "terms.png")
+    assert (tmp_path / "terms.png").stat().st_size > 10_000
+    left, right = figure.axes
+    curves = [line.get_ydata().tolist() for line in left.lines]
+    assert curves == [[2.0, 1.0], [6.0, 6.0]]
+    assert [text.get_text() for text in left.texts] == ["a_loss", "other_loss"]
+    assert stacked(right) == {
+        "a_contribution": [(0.0, 8.0), (0.0, 4.0)],
+        "other_contribution": [(8.0, 3.0), (4.0, 3.0)],
+        "encoder/kl_added_loss": [(11.0, 0.5), (7.0, 0.5)],
+        # Down from 0.
+        "other_1_loss": [(0.0, -2.0), (0.0, -5.0)],
+        "regularization_loss": [(11.5, 0.5), (7.5, 0.5)],
+    }
+    assert right.get_title(loc="left") == "Terms add up to loss"
+    legend = [text.get_text() for text in right.get_legend().get_texts()]
+    assert legend[0] == "loss" and len(legend) == 6
+
+
+def test_picture_of_logs_that_do_not_add_up(plot):
+    logs = {**logs_to_draw(), "loss": [10.0, 4.5]}
+    _, right = plot.plot_terms(logs).axes
+    assert right.get_title(loc="left") == "Terms miss loss by up to 1.5"
+    logs["loss"][0] = float("nan")
+    _, right = plot.plot_terms(logs).axes
+    assert right.get_title(loc="left") == "Terms miss loss by up to nan"
+
+
+def test_picture_of_many_terms(plot):
+    """The eight largest of eleven, and the others as one."""
+    logs = {f"y{i:02}_contribution": [float(i)] * 3 for i in range(1, 12)}
+    logs["loss"] = [66.0] * 3
+    _, right = plot.plot_terms(logs).axes
+    bars = stacked(right)
+    assert len(bars) == 9
+    assert bars["3 others"] == [(60.0, 1.0 + 2.0 + 3.0)] * 3
+
+
+def test_picture_of_a_run_and_of_its_csv(plot, tmp_path):
+    x, file = column(1, 1), tmp_path / "log.csv"
+    logger = keras.callbacks.CSVLogger(str(file))
+    model = decaying()
+    fit(model, x, 0 * x, [logger], epochs=2, validation_data=(x, 0 * x))
+    expected = {
+        False: [(0.0, 0.5), (0.0, 0.125)],
+        True: [(0.0, 0.125), (0.0, 0.03125)],
+    }
+    for validation, bars in expected.items():
+        for logs in (model.history, plot.read_csv(file)):
+            _, right = plot.plot_terms(logs, validation=validation).axes
+            assert stacked(right)["regularization_loss"] == bars
+    picture = tmp_path / "terms.png"
+    script = checkout_finder.ROOT / "tools" / "plot_terms.py"
+    subprocess.run(
+        [sys.executable, script, file, "--out", picture, "--validation"],
+        check=True,
+        stdout=subprocess.DEVNULL,
+    )
+    assert picture.exists()
+
+
+def test_no_terms_to_draw(plot):
+    with pytest.raises(ValueError, match="LossContributions.*'a_loss', 'loss'"):
+        plot.plot_terms({"loss": [1.0], "a_loss": [1.0]})
+    with pytest.raises(ValueError, match="and validation data"):
+        plot.plot_terms(logs_to_draw(), validation=True)
