@@ -155,7 +155,7 @@ def draw_raw(axes, logs):
             va="center",
             weight="bold",
         )
-    _finish(axes, epochs, "Raw losses: no weight in them")
+    finish(axes, "Raw losses: no weight in them")
 
 
 def draw_terms(axes, logs):
@@ -196,11 +196,12 @@ def draw_terms(axes, logs):
         title = "Terms add up to loss"
     else:
         title = f"Terms miss loss by up to {np.max(missing):.2g}"
-    _finish(axes, epochs, title)
+    finish(axes, title)
     axes.set_xlim(0.5, len(epochs) + 0.5)
 
 
-def _finish(axes, epochs, title):
+def finish(axes, title):
+    """What all pictures over epochs have."""
     axes.set_title(title, loc="left")
     axes.set_xlabel("epoch")
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
