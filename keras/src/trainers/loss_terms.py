@@ -179,8 +179,9 @@ class LossTerms:
         if None in keys:
             weights = model.trainable_weights
             penalties = sum(v.regularizer is not None for v in weights)
-        found = {}
+        found, dtype = {}, self._total.total.dtype
         for key, value in zip(keys, replicas.unscale_losses(values)):
+            value = _cast(value, dtype)
             if key is None:
                 key = REGULARIZATION if penalties > 0 else OF_NO_LAYER
                 penalties -= 1
