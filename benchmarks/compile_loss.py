@@ -38,6 +38,8 @@ LOOP_STEPS = 10_000
 SECONDS = {"call": 1.2, "step": 1.5, "fit": 6.0}
 # The steps of an epoch.
 EPOCH = 24
+# A model with one output and penalties, and numbers of outputs.
+TERMS = ("MLP", 2, 8, 32)
 # The ratios that are to be reached, at most.
 GOALS = {
     "call": {"torch": 0.40, "tensorflow": 0.45, "jax": 0.38},
@@ -330,6 +332,53 @@ def fits(stock, fork):
         yield row
 
 
+def terms(stock, fork):
+    """The same with `LossContributions`, without the compilation it takes."""
+    import importlib
+
+    import numpy as np
+    from side_by_side import in_turns
+    from side_by_side import ratio
+
+    for kind in TERMS:
+        contenders = {}
+        for recorded in (True, False):
+            with fork.active():
+                if isinstance(kind, str):
+                    model, x, y = small_model(fork, kind)
+                    for layer in model.layers:
+                        penalty = fork.keras.regularizers.L2(1e-4)
+                        layer.kernel.regularizer = penalty
+                else:
+                    model = model_of(fork, kind, "dict")
+                    x, y = batch_of(kind, "dict")
+                    x = np.tile(x, (EPOCH, 1))
+                    y = {name: np.tile(y[name], (EPOCH, 1)) for name in y}
+
+                def epoch(model=model, x=x, y=y):
+                    model.fit(
+                        x, y, batch_size=SAMPLES, shuffle=False, verbose=0
+                    )
+
+                # The first builds the losses.
+                epoch()
+                if recorded:
+                    name = "keras.src.trainers.loss_terms"
+                    module = importlib.import_module(name)
+                    module.attach(model, module.LossTerms(model))
+                    epoch()
+            contenders[str(recorded)] = fork, epoch
+        found = in_turns(contenders, SECONDS["fit"], rounds=(9, 201))
+        yield {
+            "count": kind,
+            "seconds": {
+                name: seconds / EPOCH
+                for name, seconds in medians(found).items()
+            },
+            "ratio": ratio(found, "True", "False"),
+        }
+
+
 def first_steps(stock, fork):
     """Trace and compilation of the step, and the step."""
     from side_by_side import Ratio
@@ -571,6 +620,7 @@ PARTS = {
     "objects": loss_objects,
     "steps": steps,
     "fits": fits,
+    "terms": terms,
     "first": first_steps,
     "growth": growth,
     "graphs": graphs,
@@ -585,6 +635,7 @@ def parts_of(backend):
     found = {"calls": every, "objects": 2, "steps": every + len(COUNTS)}
     if backend != "torch":
         found |= {"steps": 1, "first": 1, "graphs": 4}
+    found["terms"] = len(TERMS)
     return {**found, "fits": 4, "growth": 2, "memory": 2, "loop": 2}
 
 
@@ -674,6 +725,14 @@ def goals(results):
                 what = f"recording: {what} / without it"
                 goal = "" if backend == "torch" else GOALS["recording"]
                 add(what, backend, "", spread(row["recording"]), goal)
+        for row in of_part(rows, "terms"):
+            is_small = isinstance(row["count"], str)
+            kind = "one output," if is_small else "N ="
+            without, with_ = (row["seconds"][x] for x in ("False", "True"))
+            cost = f"{1e6 * (with_ - without):.0f} us"
+            what = f"`LossContributions`: step of `fit`, {kind} {row['count']}"
+            what += f" / without it ({cost} more)"
+            add(what, backend, "", spread(row["ratio"]), "")
         for row in of_part(rows, "first"):
             what = f"first step, N = {row['count']}"
             add(what, backend, 1, spread(row["ratio"]), 1.0)
@@ -726,6 +785,7 @@ def place_of(what):
         "step of `fit`, one",
         "step of `fit`, N",
         "recording",
+        "`LossContributions`",
         "first",
         "peak",
         "arrays",

@@ -14,20 +14,19 @@ import sys
 import books
 import numpy as np
 from matplotlib.figure import Figure
-from matplotlib.ticker import LogLocator
-from matplotlib.ticker import MaxNLocator
-from matplotlib.ticker import NullFormatter
 from rich.table import Table
 
 import keras
 from keras import ops
 
+sys.path.append(str(pathlib.Path(__file__).resolve().parent.parent / "tools"))
+
+import plot_terms  # noqa: E402
+
 EPOCHS = 12
 WARM_UP_EPOCHS = 6
 # The mean over the 64 pixels, 64 times, is the sum that the bound asks for.
 PIXELS = 64.0
-# In the order of the stack. See `examples/digits.py`.
-COLOURS = {"kl": "#0072B2", "image": "#009E73"}
 
 
 class Code(keras.layers.Layer):
@@ -77,48 +76,16 @@ def build_model(kl_weight):
 
 
 def draw(path, logs):
+    logs = plot_terms.logs_of(logs)
     epochs = np.arange(1, EPOCHS + 1)
-    figure = Figure(figsize=(10, 3.9), dpi=180, layout="constrained")
-    raw, weight, stack = figure.subplots(1, 3)
-    for name, colour in COLOURS.items():
-        values = logs[f"{name}_loss"]
-        raw.plot(epochs, values, color=colour, marker="o", ms=4, lw=2)
-        raw.annotate(
-            f"{name}_loss",
-            (EPOCHS, values[-1]),
-            xytext=(0, 8),
-            textcoords="offset points",
-            ha="right",
-            color=colour,
-            weight="bold",
-        )
-    raw.set_yscale("log")
-    raw.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
-    raw.yaxis.set_major_formatter("{x:g}")
-    raw.yaxis.set_minor_formatter(NullFormatter())
-    raw.set_title("Raw losses, as logged", loc="left")
-    values, colour = logs["kl_weight"], COLOURS["kl"]
-    weight.plot(epochs, values, color=colour, marker="o", ms=4, lw=2)
+    figure = Figure(figsize=(12, 3.9), dpi=180, layout="constrained")
+    raw, weight, terms = figure.subplots(1, 3)
+    plot_terms.draw_raw(raw, logs)
+    colour = plot_terms.colours_of(logs)["kl_contribution"]
+    weight.plot(epochs, logs["kl_weight"], color=colour, marker="o", ms=4, lw=2)
     weight.set_ylim(0, 1.05)
-    weight.set_title("kl_weight, the epoch's mean", loc="left")
-    bottom = np.zeros(EPOCHS)
-    for name, colour in COLOURS.items():
-        height, label = logs[f"{name}_contribution"], f"{name}_contribution"
-        stack.bar(epochs, height, 1.0, bottom, color=colour, label=label)
-        bottom += height
-    edges = np.append(epochs, EPOCHS + 1) - 0.5
-    stack.stairs(
-        logs["loss"], edges, baseline=None, color="black", lw=2, label="loss"
-    )
-    stack.legend(frameon=False, reverse=True)
-    # Room for the legend.
-    stack.set_ylim(0, 1.25 * max(logs["loss"]))
-    stack.set_title("Contributions add up to loss", loc="left")
-    for axes in (raw, weight, stack):
-        axes.set_xlabel("epoch")
-        axes.set_xlim(0.4, EPOCHS + 0.6)
-        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
-        axes.spines[["top", "right"]].set_visible(False)
+    plot_terms.finish(weight, "kl_weight, the epoch's mean")
+    plot_terms.draw_terms(terms, logs)
     figure.savefig(path)
 
 

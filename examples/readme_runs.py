@@ -83,7 +83,13 @@ RUNS = {
         ("guides/reading_losses.py",),
         pictures=tuple(
             NEW_PICTURES / f"guide_{name}.png"
-            for name in ("contributions", "moving_weight", "starved")
+            for name in (
+                "contributions",
+                "moving_weight",
+                "penalty",
+                "added",
+                "starved",
+            )
         ),
     ),
     "test": Run(("run.py", "test"), "┏"),

@@ -27,6 +27,7 @@ and for every batch size:
 # ruff: noqa: E402 - a guide is text first, imports later.
 import os
 import pathlib
+import sys
 
 import matplotlib
 import numpy as np
@@ -39,6 +40,10 @@ matplotlib.use("Agg")  # Pictures go to files.
 from matplotlib import pyplot as plt
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
+sys.path.append(str(ROOT / "tools"))
+
+from plot_terms import plot_terms
+
 PICTURES = pathlib.Path(os.environ.get("GUIDE_PICTURES", ROOT / "docs"))
 # From the palette of Okabe and Ito, which colour-blind readers can tell apart.
 COLOURS = {
@@ -375,6 +380,147 @@ loss.](../docs/guide_moving_weight.png)
 """
 
 """
+## One output: what is in `loss` besides its loss
+
+A model with one output logs only `loss`, and that holds whatever regularizers
+and layers add. `LossContributions` logs all terms, for one output too:
+
+- `<output>_loss`, the raw loss, and `<output>_contribution`;
+- `regularization_loss`, what regularizers of weights add;
+- `<layer>_added_loss`, what a layer adds by `add_loss` or an activity
+  regularizer.
+
+`tools/plot_terms.py` draws them: one file to copy, and one call.
+
+First a classifier with an L2 penalty. It has been trained without one, and then
+goes on with one that is too strong, as happens when a penalty is to cure
+overfitting.
+"""
+
+
+def classifier(penalty):
+    inputs = keras.Input((64,))
+    hidden = keras.layers.Dense(
+        64, "relu", kernel_regularizer=keras.regularizers.L2(penalty)
+    )(inputs)
+    outputs = keras.layers.Dense(
+        10,
+        "softmax",
+        kernel_regularizer=keras.regularizers.L2(penalty),
+        name="digit",
+    )(hidden)
+    model = keras.Model(inputs, outputs)
+    model.compile(
+        keras.optimizers.Adam(2e-3), "sparse_categorical_crossentropy"
+    )
+    return model
+
+
+def log_terms(model, labels, epochs=10):
+    """Trains a model on the pictures; its history."""
+    return model.fit(
+        x_train,
+        labels[train],
+        validation_data=(x_test, labels[test]),
+        batch_size=64,
+        epochs=epochs,
+        verbose=0,
+        callbacks=[keras.callbacks.LossContributions()],
+    )
+
+
+keras.utils.set_random_seed(0)
+plain = classifier(penalty=0.0)
+plain.fit(x_train, digits[train], batch_size=64, epochs=10, verbose=0)
+penalized = classifier(penalty=0.05)
+penalized.set_weights(plain.get_weights())
+history = log_terms(penalized, digits)
+plot_terms(history, PICTURES / "guide_penalty.png")
+for name in ("loss", "digit_loss", "regularization_loss"):
+    first, last = history.history[name][0], history.history[name][-1]
+    print(f"{name}: {first:.3f} in the first epoch, {last:.3f} in the last one")
+
+"""
+![Left: digit_loss rises. Right: the contribution of digit rises, the
+regularization falls by more, and loss falls with
+it.](../docs/guide_penalty.png)
+
+`loss` falls from epoch to epoch, and the model gets worse: it is the weights
+that shrink. An early stop on `val_loss` would never come. Here one on
+`val_digit_loss` would come at once; `regularization_loss` can be watched, too.
+
+The second model is a variational autoencoder. A layer adds the KL divergence of
+its code by `add_loss`, so that there is no output and no weight for it.
+"""
+
+
+class Code(keras.layers.Layer):
+    """Draws a code, and adds its KL divergence from N(0, 1)."""
+
+    def __init__(self, factor, **arguments):
+        super().__init__(**arguments)
+        self.factor = factor
+        self.seeds = keras.random.SeedGenerator(0)
+
+    def call(self, parameters):
+        mean, log_variance = keras.ops.split(parameters, 2, axis=-1)
+        squares = keras.ops.exp(log_variance) + keras.ops.square(mean)
+        kl = 0.5 * keras.ops.sum(squares - 1.0 - log_variance, axis=-1)
+        self.add_loss(self.factor * keras.ops.mean(kl))
+        noise = keras.random.normal(keras.ops.shape(mean), seed=self.seeds)
+        return mean + keras.ops.exp(0.5 * log_variance) * noise
+
+
+def autoencoder(factor):
+    dense = keras.layers.Dense
+    inputs = keras.Input((64,))
+    parameters = dense(16)(dense(96, "relu")(inputs))
+    code = Code(factor, name="code")(parameters)
+    image = dense(64, "sigmoid", name="image")(dense(96, "relu")(code))
+    model = keras.Model(inputs, image)
+    # The sum over the pixels, where the loss takes their mean.
+    model.compile(
+        keras.optimizers.Adam(5e-3), "binary_crossentropy", loss_weights=64.0
+    )
+    return model
+
+
+keras.utils.set_random_seed(0)
+history = log_terms(autoencoder(factor=1.0), pixels)
+plot_terms(history, PICTURES / "guide_added.png")
+for factor in (1.0, 20.0):
+    if factor > 1:
+        history = log_terms(autoencoder(factor), pixels)
+    end = {name: values[-1] for name, values in history.history.items()}
+    print(
+        f"KL times {factor:g}: val_loss {end['val_loss']:.2f}, "
+        f"val_image_loss {end['val_image_loss']:.3f}, "
+        f"val_code_added_loss {end['val_code_added_loss']:.2f}"
+    )
+
+"""
+![Left: image_loss falls. Right: the contribution of the image and, on top of
+it, the loss that the code adds; they reach loss.](../docs/guide_added.png)
+
+With the KL term times 20, training looks just as calm, and `loss` is not much
+higher. But the layer adds next to nothing: the code says nothing about the
+picture, and `image_loss` is that of the average picture. One look at the two
+terms tells; `loss` does not.
+
+**When `loss` goes down and the raw loss goes up**, look at the terms first: one
+of the others has fallen by more.
+
+1. `regularization_loss` has: the penalty is too strong. Make it weaker, and
+   choose epochs by the raw loss of the validation data.
+2. `<layer>_added_loss` has: what the layer wants and what the output wants
+   contradict each other. Give the added loss a smaller factor, or let it grow
+   from 0.
+3. `<output>_weight` has: the weight moves, and `loss` is another one in each
+   epoch.
+4. `other_loss` has: look into your own `compute_loss`.
+"""
+
+"""
 ## When training goes wrong
 
 Look at the numbers in this order.
@@ -387,8 +533,8 @@ Look at the numbers in this order.
 3. **Does one contribution dwarf the others?** Then its weight is too large for
    its unit, and the other outputs starve. Change the weight; the raw losses of
    both runs can be compared, since it is not in them.
-4. **Is regularization most of `loss`?** Then `loss` falls because the weights
-   of the model shrink.
+4. **Is `regularization_loss` most of `loss`?** Then `loss` falls because the
+   weights of the model shrink.
 5. **Do training and validation differ?** Compare raw loss with raw loss. Both
    `loss` and `val_loss` hold the regularization.
 

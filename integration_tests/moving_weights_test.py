@@ -353,12 +353,18 @@ def test_contributions_of_fixed_weights_and_several_losses():
     }
 
 
-def test_no_contributions_of_a_single_loss():
+def test_contribution_of_a_single_loss():
     model = one_head(keras.Variable(2.0), rate=0.0)
     history = model.fit(
         ONES, ZEROS, callbacks=[contributions()], verbose=0
     ).history
-    assert history == {"loss": [2.0]}
+    assert history == {
+        "loss": [2.0],
+        # A `Sequential` has no names of outputs.
+        "mse_loss": [1.0],
+        "mse_weight": [2.0],
+        "mse_contribution": [2.0],
+    }
 
 
 # 4. Callbacks that watch moving weights.

@@ -287,13 +287,14 @@ BY_HAND = (
     ),
     (
         "one loss entry is dropped",
-        "return sum(others, start=first)",
-        "return first",
+        "return sum(contributions[1:], start=contributions[0])",
+        "return contributions[0]",
     ),
     (
         "a NaN is hidden",
-        "return native.ratio(self.total, self.count)",
-        "return ops.nan_to_num(native.ratio(self.total, self.count))",
+        "return native.ratio(self.total.value, self.count.value)",
+        "return ops.nan_to_num("
+        "native.ratio(self.total.value, self.count.value))",
     ),
     (
         "a mask is skipped",

@@ -40,6 +40,18 @@ def is_of_this_graph(x):
     )
 
 
+def may_assign(variable):
+    """Whether a step may change a variable here, so that the change lasts.
+
+    In a stateless scope that is so for the variables that it was given, and
+    with JAX nowhere else: a variable would keep what is only being traced.
+    """
+    if backend.in_stateless_scope():
+        scope = backend.get_stateless_scope()
+        return scope.get_current_value(variable) is not None
+    return backend.backend() != "jax"
+
+
 def mean_of_all(values):
     """The mean of all entries of a tensor of float32 or float64.
 
@@ -121,10 +133,9 @@ def ratio(total, count):
     with JAX.
 
     Args:
-        total: A scalar variable.
+        total: A scalar tensor.
         count: Another one.
     """
-    total, count = total.value, count.value
     if backend.backend() == "tensorflow":
         import tensorflow as tf
 

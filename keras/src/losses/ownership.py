@@ -79,12 +79,17 @@ def _method(obj):
     return getattr(kind, name, None)
 
 
-def is_defined_by_keras(function):
-    """Whether a function, or what `worker` returns, is Keras' own."""
+def is_defined_by_keras(function, modules=_MODULES):
+    """Whether a function, or what `worker` returns, is Keras' own.
+
+    Args:
+        function: What may have been defined by Keras.
+        modules: What the names of its modules start with.
+    """
     # Not `__module__`, which `functools.wraps` copies.
     module = getattr(function, "__globals__", {}).get("__name__", "")
     # Tests, which lie beside the modules, write what users would.
-    return module.startswith(_MODULES) and not module.endswith("_test")
+    return module.startswith(modules) and not module.endswith("_test")
 
 
 def is_keras_own(obj):

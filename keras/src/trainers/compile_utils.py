@@ -314,14 +314,15 @@ class CompileLoss(losses_module.Loss):
         self._targets = {}
         self._matchers = {}
         self._metrics = []
-        self._contributions = raw_loss.Contributions()
+        # A `LossTerms` while the terms of the total are logged.
+        self.terms = None
         self.handed_weights = HandedWeights(self._loss_weights)
 
     Loss = loss_plan.LossEntry
 
     @property
     def metrics(self):
-        return [*self._metrics, *self._contributions.metrics]
+        return list(self._metrics)
 
     @property
     def variables(self):
@@ -332,11 +333,9 @@ class CompileLoss(losses_module.Loss):
         """The metrics that the base release does not have.
 
         They are not in the list form of `evaluate`: the raw loss of a single
-        loss entry, and the contributions.
+        loss entry.
         """
-        is_single = len(self._metrics) == 1
-        raw_losses = self._metrics if is_single else []
-        return [*raw_losses, *self._contributions.metrics]
+        return self._metrics if len(self._metrics) == 1 else []
 
     @property
     def listed_names(self):
@@ -377,24 +376,10 @@ class CompileLoss(losses_module.Loss):
         if loss_plan.is_reported(flat, self._user_loss, y_pred):
             self._metrics = [raw_loss.LossMean(f"{x.name}_loss") for x in flat]
         self.built = True
-        self.log_contributions(self._contributions.is_on)
 
     def with_loss(self, matcher):
         """The indices of the outputs that have a loss."""
         return loss_plan.with_loss(self._user_loss, matcher)
-
-    def log_contributions(self, is_on):
-        """Logs what each loss entry adds to the total, or stops doing so.
-
-        For each raw loss, there is then the contribution, which is weight x raw
-        loss, and the weight, both averaged over samples. Steps that have been
-        compiled before go on as they are.
-
-        Args:
-            is_on: Whether to log them.
-        """
-        taken = getattr(self.compile_metrics, "named_metrics", ())
-        self._contributions.switch(is_on, self._metrics, taken)
 
     def __call__(self, y_true, y_pred, sample_weight=None):
         with ops.name_scope(self.name):
@@ -416,9 +401,15 @@ class CompileLoss(losses_module.Loss):
             weights.append(self.handed_weights.read(weight))
         size = raw_loss.batch_size(batch, matcher.labelled)
         self.sizes.put(size)
-        self._record(raw_losses, weights, size)
-        first, *others = map(weigh, raw_losses, weights)
-        return sum(others, start=first)
+        self._record(raw_losses, size)
+        contributions = list(map(weigh, raw_losses, weights))
+        if self.terms is not None:
+            names = [name for *_, name in self._flat_losses]
+            are_logged = bool(self._metrics)
+            self.terms.note(
+                names, are_logged, raw_losses, weights, contributions
+            )
+        return sum(contributions[1:], start=contributions[0])
 
     def _raw_loss(self, loss, target, batch):
         raw = loss(
@@ -434,13 +425,11 @@ class CompileLoss(losses_module.Loss):
         loss_plan.require_number(raw, loss, target, matcher, self._user_loss)
         return ops.reshape(raw, ())
 
-    def _record(self, raw_losses, weights, size):
-        """Records raw losses and, if they are logged, what becomes of them."""
+    def _record(self, raw_losses, size):
         if not self._metrics:
             return
         values = replicas.unscale_losses(raw_losses)
-        values = [*values, *self._contributions.values(values, weights)]
-        raw_loss.record(self.metrics, values, size)
+        raw_loss.record(self._metrics, values, size)
 
     def get_config(self):
         raise NotImplementedError

@@ -11,8 +11,6 @@ from keras.src import metrics as metrics_module
 from keras.src import ops
 from keras.src.losses import native
 from keras.src.losses import weighting
-from keras.src.trainers.loss_weights import weigh
-from keras.src.trainers.output_structure import unique_names
 
 
 class LossMean(metrics_module.Mean):
@@ -20,19 +18,17 @@ class LossMean(metrics_module.Mean):
 
     Args:
         name: The name that it is logged under.
-        is_loss: Whether it is to be minimised. Defaults to `True`.
     """
 
-    def __init__(self, name, is_loss=True):
+    def __init__(self, name):
         # 600 batches in bfloat16 would saturate.
         wide = "float64" if backend.floatx() == "float64" else "float32"
         super().__init__(name=name, dtype=wide)
-        if is_loss:
-            # `keras.callbacks.MonitorCallback` reads it.
-            self._direction = "down"
+        # `keras.callbacks.MonitorCallback` reads it.
+        self._direction = "down"
 
     def result(self):
-        return native.ratio(self.total, self.count)
+        return native.ratio(self.total.value, self.count.value)
 
     def reset_state(self):
         native.set_to_zero(self.total)
@@ -44,11 +40,28 @@ class TotalLoss(LossMean):
 
     Args:
         compile_loss: The `CompileLoss` of the model, or `None`.
+
+    Attributes:
+        terms: A `LossTerms` while the terms of the total are logged, or `None`.
+        unlisted_names: What the last ones were logged under.
     """
+
+    terms = None
+    unlisted_names = ()
 
     def __init__(self, compile_loss):
         super().__init__(name="loss")
         self._sizes = None if compile_loss is None else compile_loss.sizes
+
+    @property
+    def variables(self):
+        terms = self.terms
+        return [*super().variables, *(() if terms is None else terms.variables)]
+
+    def reset_state(self):
+        super().reset_state()
+        if self.terms is not None:
+            self.terms.reset_state()
 
     def update_state(self, values, sample_weight=None):
         # A step that never called `CompileLoss` counts by its inputs.
@@ -58,50 +71,12 @@ class TotalLoss(LossMean):
         )
         if is_number and size is not None:
             sample_weight = size
-        super().update_state(values, sample_weight=sample_weight)
-
-
-class Contributions:
-    """What each loss entry adds to the total, and its weight; off at first.
-
-    Attributes:
-        is_on: Whether they are logged.
-        metrics: A `LossMean` of the contribution and one of the weight for each
-            raw loss that is logged; empty while they are not.
-    """
-
-    def __init__(self):
-        self.is_on = False
-        self.metrics = []
-
-    def switch(self, is_on, raw_losses, taken):
-        """Logs them or stops doing so.
-
-        Args:
-            is_on: Whether to log them.
-            raw_losses: The metrics of the raw losses.
-            taken: The names that are logged for something else.
-        """
-        self.is_on, self.metrics = is_on, []
-        if not is_on:
+        if self.terms is None:
+            super().update_state(values, sample_weight=sample_weight)
             return
-        names = [metric.name for metric in raw_losses]
-        stems = [name.removesuffix("_loss") for name in names for _ in range(2)]
-        suffixes = ["_contribution", "_weight"] * len(names)
-        self.metrics = [
-            LossMean(name, is_loss=suffix == "_contribution")
-            for name, suffix in zip(
-                unique_names(stems, suffixes, {*names, *taken}), suffixes
-            )
-        ]
-
-    def values(self, raw_losses, weights):
-        """What the metrics record of a batch."""
-        terms = []
-        for raw, weight in zip(raw_losses, weights) if self.metrics else ():
-            weight = 1.0 if weight is None else weight
-            terms += [weigh(raw, weight), ops.cast(weight, raw.dtype)]
-        return terms
+        before = ops.copy(self.count)
+        super().update_state(values, sample_weight=sample_weight)
+        self.terms.collect(ops.subtract(self.count, before))
 
 
 class BatchSizes(threading.local):

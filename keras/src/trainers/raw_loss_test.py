@@ -32,10 +32,6 @@ class RawLossTest(testing.TestCase):
             self.assertAllClose(metric.variables, [0.0, 0.0])
             self.assertAllClose(metric.result(), 0.0)
 
-    def test_weights_are_no_losses(self):
-        metric = raw_loss.LossMean("a_weight", is_loss=False)
-        self.assertFalse(hasattr(metric, "_direction"))
-
     def test_sums_are_wide(self):
         self.addCleanup(backend.set_floatx, backend.floatx())
         for floatx, wide in (("bfloat16", "float32"), ("float64", "float64")):

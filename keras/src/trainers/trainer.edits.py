@@ -2,12 +2,13 @@
 
 Compiling again forgets what was compiled before, `evaluate`'s list and
 `metrics_names` agree, no step is made of no samples, and a step has all losses
-that layers add.
+that layers add, and records them where somebody wants to know.
 """
 
 import warnings
 
 from keras.src import backend
+from keras.src import ops
 from keras.src import optimizers
 from keras.src import tree
 from keras.src.optimizers.loss_scale_optimizer import LossScaleOptimizer
@@ -164,6 +165,26 @@ class Trainer:
 
         return python_utils.pythonify_logs(self._read_metrics())
 
+    # replaces 4a85cfc21fb9: the terms of the total, while they are logged, come
+    # last, so that it is they that give way where two have one name.
+    @property
+    def metrics(self):
+        found = self._get_own_metrics() if self.compiled else [*self._metrics]
+        for layer in self._flatten_layers(include_self=False):
+            if not isinstance(layer, Trainer):
+                found += layer.metrics
+        terms = getattr(self._loss_tracker, "terms", None)
+        return found if terms is None else [*found, *terms.metrics]
+
+    # adds: what the list form of `evaluate` leaves out.
+    def _unlisted_metrics(self):
+        """The metrics that the base release does not have."""
+        terms = getattr(self._loss_tracker, "terms", None)
+        return [
+            *getattr(self._compile_loss, "unlisted_metrics", ()),
+            *getattr(terms, "metrics", ()),
+        ]
+
     # replaces 7dfdebacbcba: it named `compile_metrics` instead of the metrics,
     # in another order than that of `evaluate`.
     @property
@@ -188,7 +209,7 @@ class Trainer:
             A list of the names that come first, in their order, and one of
             those that follow, sorted.
         """
-        unlisted = getattr(self._compile_loss, "unlisted_metrics", ())
+        unlisted = self._unlisted_metrics()
         first, others = [], []
         for metric in self.metrics:
             is_compiled = isinstance(metric, CompileMetrics)
@@ -217,13 +238,41 @@ class Trainer:
         They come in the order of `metrics_names`. What a custom step logs
         under other names stands among the last ones, sorted by name.
         """
-        unlisted = getattr(self._compile_loss, "unlisted_metrics", ())
         first, _ = self._listed_names(logs)
         names = [name for name in dict.fromkeys(first) if name in logs]
-        hidden = [metric.name for metric in unlisted]
+        hidden = [metric.name for metric in self._unlisted_metrics()]
+        hidden += getattr(self._loss_tracker, "unlisted_names", ())
         names += sorted(logs.keys() - {*names, *hidden})
         values = [logs[name] for name in names]
         return values[0] if len(values) == 1 else values
+
+    # replaces 450e48288d48: nobody could know what regularizers and `add_loss`
+    # add, but by computing it again. With TensorFlow, what layers of float16
+    # add could not be added to a loss of float32.
+    def compute_loss(
+        self, x=None, y=None, y_pred=None, sample_weight=None, training=True
+    ):
+        parts = []
+        if self._compile_loss is not None:
+            compiled = self._compile_loss(y, y_pred, sample_weight)
+            if compiled is not None:
+                parts.append(compiled)
+        added = self.losses
+        of_layers = list(map(self._aggregate_additional_loss, added))
+        terms = getattr(self._loss_tracker, "terms", None)
+        if terms is not None:
+            terms.record(self, added, of_layers)
+        parts += of_layers
+        if len(parts) > 1:
+            if len({part.dtype for part in parts}) > 1:
+                dtype = backend.result_type(*(part.dtype for part in parts))
+                parts = [ops.cast(part, dtype) for part in parts]
+            return ops.sum(parts)
+        if not parts and backend.backend() != "jax":
+            raise ValueError(
+                "No loss to compute. Provide a `loss` argument in `compile()`."
+            )
+        return parts[0] if parts else ops.zeros(())
 
     # replaces 13153b89c765: the loss of no samples was NaN, and was trained on;
     # what is wrong for the metrics was found after the optimizer's step.
