@@ -10,3 +10,4 @@ def _(y_numpy):
             f"with classes of shape {y_numpy.shape}. To weigh each position by "
             "its class, pass `sample_weight` of that shape instead."
         )
+    y_numpy = y_numpy.reshape(-1)
