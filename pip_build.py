@@ -39,6 +39,10 @@ BASE_VARIABLE = "RAWLOSS_BASE"
 LOCAL_VERSION = "rawloss.1"
 BACKENDS = ("tensorflow", "jax", "torch")
 
+# What --base calls the newest of upstream's nightly builds among the bases.
+HEAD = "head"
+NIGHTLY = "keras-nightly"
+
 # Written into every entry of the wheel, so that the same commit always gives
 # the same bytes. The day of the base release.
 EPOCH = 1777852800
@@ -53,7 +57,8 @@ def bases():
     found = {}
     for file in (LOCKED_BASE, OTHER_BASES):
         pins = re.findall(
-            r"^keras==(\S+)[\s\\]+--hash=sha256:([0-9a-f]{64})\s*$",
+            rf"^(?:keras|{NIGHTLY})==(\S+)[\s\\]+"
+            r"--hash=sha256:([0-9a-f]{64})\s*$",
             file.read_text(encoding="utf-8"),
             re.MULTILINE,
         )
@@ -70,9 +75,26 @@ def locked_base():
     """The version and the sha256 of the base wheel."""
     known = bases()
     wanted = os.environ.get(BASE_VARIABLE) or next(iter(known))
+    if wanted == HEAD:
+        wanted = max(filter(is_nightly, known), default=HEAD)
     if wanted not in known:
         raise BuildError(f"{why_no_base(wanted, known)}.")
     return wanted, known[wanted]
+
+
+def is_nightly(release):
+    """Whether a version is that of a nightly build."""
+    return ".dev" in release
+
+
+def is_on_head():
+    """Whether the base is newer than the releases."""
+    return is_nightly(locked_base()[0])
+
+
+def distribution():
+    """The name under which the base is on the package index."""
+    return NIGHTLY if is_on_head() else "keras"
 
 
 def why_no_base(wanted, known):
@@ -82,10 +104,16 @@ def why_no_base(wanted, known):
         found = re.match(r"(\d+)\.(\d+)(\.|$)", release)
         return found and tuple(map(int, found.groups()[:2]))
 
-    minors = {minor(release): release for release in known}
+    released = [one for one in known if not is_nightly(one)]
+    minors = {minor(release): release for release in released}
     choice = f"give one of {', '.join(sorted(known))}"
     if minor(wanted) is None:
         return f"{wanted!r} is no release of Keras: {choice}"
+    if is_nightly(wanted):
+        return (
+            f"{NIGHTLY} {wanted} is not known to this fork: see with '--base "
+            f"{NIGHTLY}=={wanted}' what has to be done for it, or {choice}"
+        )
     if minor(wanted) in minors:
         return (
             f"Keras {wanted} is not the newest patch of its minor release, "
@@ -116,9 +144,9 @@ def sha256_of(path):
     return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
-def check_base_wheel(path):
-    """Refuses a file that is not the locked base wheel."""
-    wanted_version, wanted_hash = locked_base()
+def name_and_version(path):
+    """The name and version in the metadata of a wheel."""
+    wanted = f"give the wheel of {distribution()}=={locked_base()[0]}"
     try:
         with zipfile.ZipFile(path) as archive:
             (metadata,) = [
@@ -126,7 +154,7 @@ def check_base_wheel(path):
                 for name in archive.namelist()
                 if re.fullmatch(r"[^/]+\.dist-info/METADATA", name)
             ]
-        name, found_version = (
+        return tuple(
             re.search(rf"^{field}: (.+)$", metadata, re.MULTILINE)[1].strip()
             for field in ("Name", "Version")
         )
@@ -136,13 +164,18 @@ def check_base_wheel(path):
             "wheel that can be read."
         ) from error
     except (zipfile.BadZipFile, ValueError, TypeError, EOFError) as error:
-        raise BuildError(
-            f"{path} is no wheel: give the wheel of keras=={wanted_version}."
-        ) from error
-    if (name, found_version) != ("keras", wanted_version):
+        raise BuildError(f"{path} is no wheel: {wanted}.") from error
+
+
+def check_base_wheel(path):
+    """Refuses a file that is not the locked base wheel."""
+    wanted_version, wanted_hash = locked_base()
+    name, found_version = name_and_version(path)
+    if (name, found_version) != (distribution(), wanted_version):
         raise BuildError(
             f"{path} is {name} {found_version}, but this fork is laid over "
-            f"keras {wanted_version}: give that release's wheel, or --base."
+            f"{distribution()} {wanted_version}: give that release's wheel, or "
+            "--base."
         )
     found_hash = sha256_of(path)
     if found_hash != wanted_hash:
@@ -156,12 +189,7 @@ def check_base_wheel(path):
 def base_wheel(given=None):
     """The verified base wheel: the cached one, or fetched (or given) now."""
     base_version, base_hash = locked_base()
-    cached = (
-        BUILD
-        / "base"
-        / base_hash[:16]
-        / f"keras-{base_version}-py3-none-any.whl"
-    )
+    cached = BUILD / "base" / base_hash[:16] / f"{stem()}-py3-none-any.whl"
     if given is not None:
         check_base_wheel(given)
     elif cached.is_file() and sha256_of(cached) == base_hash:
@@ -175,6 +203,11 @@ def base_wheel(given=None):
         cached.parent.mkdir(parents=True, exist_ok=True)
         os.replace(fetched, cached)
     return cached
+
+
+def stem():
+    """How the names of the base wheel and of its metadata start."""
+    return f"{distribution().replace('-', '_')}-{locked_base()[0]}"
 
 
 def unpacked_base(given=None):
@@ -201,30 +234,36 @@ def move_folder(source, target):
 def download_base(folder):
     """Lets pip fetch the base wheel, its hash locked, into `folder`."""
     base_version, base_hash = locked_base()
-    say(f"Fetching keras {base_version} ...")
+    wanted = f"{distribution()}=={base_version}"
     requirement = folder / "base.txt"
     requirement.write_text(
-        f"keras=={base_version} --hash=sha256:{base_hash}\n", encoding="utf-8"
+        f"{wanted} --hash=sha256:{base_hash}\n", encoding="utf-8"
     )
+    return download(wanted, folder, f"--requirement={requirement}")
+
+
+def download(wanted, folder, *requirement):
+    """Lets pip fetch the wheel of `NAME==VERSION` into `folder`."""
+    say(f"Fetching {wanted.replace('==', ' ')} ...")
     status, lines = run_pip(
         sys.executable,
         "download",
         "--no-deps",
         "--only-binary=:all:",
         f"--dest={folder}",
-        f"--requirement={requirement}",
+        *(requirement or [wanted]),
     )
     found_hash = re.search(r"Got\s+([0-9a-f]{64})", "\n".join(lines))
     if found_hash:
         raise BuildError(
-            f"the package index gives keras {base_version} with sha256 "
-            f"{found_hash[1]}, but it is locked to {base_hash}: check the "
-            "index that pip is set up for."
+            f"the package index gives {wanted.replace('==', ' ')} with sha256 "
+            f"{found_hash[1]}, but it is locked to {locked_base()[1]}: check "
+            "the index that pip is set up for."
         )
     wheels = list(folder.glob("*.whl"))
     if status or not wheels:
         raise BuildError(
-            f"pip cannot get keras=={base_version} ({last_word(lines)}): "
+            f"pip cannot get {wanted} ({last_word(lines)}): "
             "check the network and pip's index settings, or give the wheel "
             "with --base-wheel FILE."
         )
@@ -265,7 +304,7 @@ def edit_files():
     return files
 
 
-def edited(tree, path, file):
+def edited(tree, path, file, on_head=None):
     """A module of the base in `tree`, edited.
 
     Returns its source and the names of the definitions that are not the
@@ -273,19 +312,20 @@ def edited(tree, path, file):
     """
     name = file.relative_to(ROOT).as_posix()
     edit_source = file.read_text(encoding="utf-8")
+    on_head = is_on_head() if on_head is None else on_head
     try:
         base = (tree / path).read_bytes().decode()
-        names = [edit.names[0] for edit in edits.read(edit_source, name)]
+        kept, _ = edits.chosen(edits.read(edit_source, name), on_head)
         # Once, also if there are several for several bases.
-        names = list(dict.fromkeys(names))
-        return edits.apply(base, edit_source, name), names
+        names = list(dict.fromkeys(edit.names[0] for edit in kept))
+        return edits.apply(base, edit_source, name, on_head), names
     except FileNotFoundError as error:
         raise BuildError(f"{name}: the base has no {path}.") from error
     except edits.EditError as error:
         raise BuildError(str(error)) from error
 
 
-def all_edited(tree):
+def all_edited(tree, on_head=None):
     """What `edited` gives for each edited module, as `{path: result}`.
 
     Raises:
@@ -294,7 +334,7 @@ def all_edited(tree):
     results, problems = {}, []
     for path, file in edit_files().items():
         try:
-            results[path] = edited(tree, path, file)
+            results[path] = edited(tree, path, file, on_head)
         except BuildError as error:
             problems += str(error).splitlines()
     if problems:
@@ -366,7 +406,12 @@ def relabel(tree, done):
     """Gives the wheel our version and the notice of what was changed."""
     base_version = locked_base()[0]
     info = tree / f"keras-{version()}.dist-info"
-    (tree / f"keras-{base_version}.dist-info").rename(info)
+    (tree / f"{stem()}.dist-info").rename(info)
+    if distribution() != "keras":
+        # What depends on Keras finds it by its name.
+        edit(
+            info / "METADATA", f"\nName: {distribution()}\n", "\nName: keras\n"
+        )
     edit(
         info / "METADATA",
         f"\nVersion: {base_version}\n",
@@ -391,8 +436,8 @@ def relabel(tree, done):
         "LICENSE beside this file. This copy is not made or endorsed by them.",
         "Its losses are recorded before loss weights are applied.",
         "",
-        f"It was made from the wheel keras=={base_version} with the sha256",
-        f"{locked_base()[1]}",
+        f"It was made from the wheel {distribution()}=={base_version} with",
+        f"the sha256 {locked_base()[1]}",
         "These files were changed, under the same licence; all others are as",
         "they were:",
         "",
@@ -427,6 +472,29 @@ def wheel_tool():
         paths = [str(tools), os.environ.get("PYTHONPATH")]
         environment["PYTHONPATH"] = os.pathsep.join(filter(None, paths))
     return environment
+
+
+def what_is_to_be_done(wanted, given=None):
+    """What has to be looked at before the fork stands on a nightly build.
+
+    Args:
+        wanted: `keras-nightly==VERSION`.
+        given: Its wheel, if pip is not to fetch it.
+
+    Raises:
+        BuildError: With a line for each edit that doesn't fit.
+    """
+    with scratch_folder() as folder:
+        wheel = given or download(wanted, folder)
+        found = "==".join(name_and_version(wheel))
+        if found != wanted:
+            raise BuildError(f"{wheel} is {found}: give the wheel of {wanted}.")
+        unpack(wheel, folder / "tree")
+        all_edited(folder / "tree", on_head=True)
+        return (
+            f"All edits fit {wanted}; put it into {OTHER_BASES.name}, with "
+            f"--hash=sha256:{sha256_of(wheel)}, and run the tests."
+        )
 
 
 def build(given=None):
@@ -651,7 +719,8 @@ def main():
     parser.add_argument(
         "--base",
         metavar="VERSION",
-        help="another base release; an unknown one lists those that there are",
+        help="another base release, or 'head'; an unknown one lists those that "
+        f"there are, and '{NIGHTLY}==VERSION' what has to be done for it",
     )
     parser.add_argument(
         "--base-wheel",
@@ -671,6 +740,10 @@ def main():
         help="what --install installs with it (default: %(default)s)",
     )
     arguments = parser.parse_args()
+    if (arguments.base or "").startswith(f"{NIGHTLY}=="):
+        with one_line_errors():
+            say(what_is_to_be_done(arguments.base, arguments.base_wheel))
+        return
     if arguments.base:
         os.environ[BASE_VARIABLE] = arguments.base
     with one_line_errors():

@@ -335,7 +335,14 @@ def test_build_refuses_a_changed_base(tmp_path):
                 for found in edits.definitions(edits.ast.parse(base), lines)
                 if found.name == name
             ]
-            lines[there.end - 1] = lines[there.end - 1][:-1] + "  # Changed.\n"
+            end = there.end
+            if isinstance(one, edits.InnerEdit):
+                end = next(
+                    found.end
+                    for found in statements.statements_of(there.node, lines)
+                    if found.digits in one.accepted
+                )
+            lines[end - 1] = lines[end - 1][:-1] + "  # Changed.\n"
             target.write_bytes("".join(lines).encode())
             with pytest.raises(pip_build.BuildError, match=name):
                 pip_build.edited(tmp_path, path, file)
@@ -716,3 +723,64 @@ def test_statement_of_each_base():
         assert edits.apply(text, source) == text.replace(
             old, f"            total_loss = total_loss + 0\n{old}"
         )
+
+
+# What is left out on one kind of base.
+
+USES = edit(
+    "import json",
+    "import re",
+    "",
+    "",
+    "# adds (3.15): a test.",
+    "def one():",
+    "    return re.I, json",
+    "",
+    "",
+    "# adds (head): a test.",
+    "def one():  # noqa: F811",
+    "    return json",
+    "",
+    "",
+    "# adds: a test.",
+    "# not on head: there it is right.",
+    "def two():",
+    "    return three",
+    "",
+    "",
+    "# adds: a test. together with two.",
+    "def three():",
+    "    return 3",
+    "",
+    "",
+    "# adds: a test.",
+    "# together with three.",
+    "def four():",
+    "    return 4",
+    "",
+    "",
+    f"# in step, after {G}: a test.",
+    "# not on head: a test.",
+    "def _():",
+    "    four()",
+    "",
+    "",
+    f"# in step, before {G}: a test.",
+    "def _():",
+    "    one()",
+)
+
+
+def test_what_is_left_out_on_head():
+    release = edits.apply(STEPS, USES)
+    for name in ("one", "two", "three", "four"):
+        assert release.count(f"\ndef {name}(") == 1
+    assert "return re.I, json\n" in release and "return json\n" not in release
+    assert release.startswith("import json\nimport re\n")
+    assert "        one()\n        g(one)\n        four()\n" in release
+    head = edits.apply(STEPS, USES, on_head=True)
+    assert head.startswith("import json\n") and "import re" not in head
+    assert head.count("\ndef one(") == 1 and "return json\n" in head
+    assert "        one()\n        g(one)\n\n" in head
+    for name in ("two", "three", "four"):
+        assert f"def {name}(" not in head

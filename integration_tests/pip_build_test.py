@@ -223,7 +223,11 @@ def test_not_a_wheel(checkout, tmp_path, kind):
     assert_refused(checkout, result, path, "give")
 
 
-OTHER_BASES = [*pip_build.bases()][1:]
+OTHER_BASES = [
+    version
+    for version in [*pip_build.bases()][1:]
+    if not pip_build.is_nightly(version)
+]
 
 
 @pytest.mark.parametrize("version", OTHER_BASES)
@@ -260,6 +264,62 @@ def test_other_base_release(checkout, version, monkeypatch):
             assert f"({one.names[0]})" in notice
 
 
+def nightly_of(base, path, version, changes):
+    """A nightly build: the base with other texts, `{file: (old, new)}`."""
+    with zipfile.ZipFile(path, "w") as archive:
+        for name, source in contents(base).items():
+            if name in changes:
+                old, new = changes[name]
+                assert source.decode().count(old) == 1
+                source = source.decode().replace(old, new)
+            name = name.replace(BASE_INFO, f"keras_nightly-{version}.dist-info")
+            if name.endswith(".dist-info/METADATA"):
+                source = f"Name: keras-nightly\nVersion: {version}\n"
+            archive.writestr(name, source)
+    return path
+
+
+def test_what_a_nightly_build_needs(checkout, base, tmp_path):
+    """A line for each edit that doesn't fit; nothing is built."""
+    path = tmp_path / "keras_nightly-9.0.0.dev1-py3-none-any.whl"
+    wanted = "keras-nightly==9.0.0.dev1"
+    options = "--base", wanted, "--base-wheel", path
+    nightly_of(base, path, "9.0.0.dev1", {})
+    result = run_build(checkout, *options)
+    assert result.returncode == 0, result.stderr
+    last = result.stdout.splitlines()[-1]
+    assert wanted in last and pip_build.sha256_of(path) in last
+    changes = {
+        "keras/src/trainers/trainer.py": (
+            "    def get_compile_config(self):\n",
+            "    def get_compile_arguments(self):\n",
+        ),
+        "keras/src/trainers/epoch_iterator.py": (
+            "    def __iter__(self):\n",
+            "    def __iter__(self):  # Theirs.\n",
+        ),
+        # Edited on releases alone.
+        "keras/src/saving/serialization_lib.py": (
+            "def _get_class_or_fn_config(",
+            "def _get_config(",
+        ),
+    }
+    nightly_of(base, path, "9.0.0.dev1", changes)
+    result = run_build(checkout, *options)
+    assert result.returncode == 1
+    lines = result.stderr.splitlines()
+    assert len(lines) == 2
+    assert "EpochIterator.__iter__" in lines[0]
+    assert "get_compile_config" in lines[1]
+    assert not list(checkout.glob("dist/*"))
+
+
+def test_another_wheel_than_that_of_the_nightly_build(checkout, base):
+    wanted = "keras-nightly==9.0.0.dev1"
+    result = run_build(checkout, "--base", wanted, "--base-wheel", base)
+    assert_refused(checkout, result, base, "keras==3.15.1", wanted)
+
+
 @pytest.mark.parametrize(
     ("version", "words"),
     [
@@ -268,6 +328,7 @@ def test_other_base_release(checkout, version, monkeypatch):
         ("3.12.1", ["newest patch", "give 3.12.4"]),
         ("3.16.0", ["not known", "requirements-other-bases.txt"]),
         ("newest", ["no release", *OTHER_BASES]),
+        ("9.0.0.dev1", ["not known", "--base keras-nightly==9.0.0.dev1"]),
     ],
 )
 def test_unknown_base_release(checkout, version, words):

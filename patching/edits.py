@@ -45,6 +45,12 @@ A header (`def f(x):`, `if x:`) has digits of its own, and is replaced by one
 over a body of `...`; the comment above it stays. A shell may have further
 names, for bases that call it otherwise.
 
+What is added to released bases alone says `# adds (3.15): why`, to upstream's
+head alone `# adds (head): why`. `# not on head: why`, below the rest of the
+comment, leaves any edit out there, `# together with NAME, NAME.` where an edit
+of these is left out, and those with it. An import goes with the edits that use
+it.
+
     python3 -m patching.edits BASE_FILE [CLASS.]NAME
 
 prints the digits of a definition and of its statements.
@@ -64,7 +70,11 @@ from patching.statements import digits_of
 
 SUFFIX = ".edits.py"
 DIGITS = r"(?P<hashes>[0-9a-f]{12}(?:, *[0-9a-f]{12})*)"
-MARKER = re.compile(rf"(?:adds|replaces {DIGITS}): *(?P<why>\S.*)")
+MARKER = re.compile(
+    rf"(?:adds(?: \((?P<where>3\.15|head)\))?|replaces {DIGITS}): *\S"
+)
+NOT_ON_HEAD = re.compile(r"(?:^| )not on head: *\S")
+TOGETHER = re.compile(r"(?:^| )together with (?P<names>[\w.]+(?:, *[\w.]+)*)\.")
 # Above a function `_`.
 INNER_MARKER = re.compile(
     rf"in (?P<where>[\w.]+), (?P<verb>replaces|before|after) {DIGITS}"
@@ -97,6 +107,22 @@ class Definition(NamedTuple):
     node: ast.AST
 
 
+class Use(NamedTuple):
+    """Where an edit is used.
+
+    Args:
+        on_releases: Whether on Keras up to 3.15.
+        on_head: Whether on what comes after it.
+        together: Names of edits without which it is left out.
+        names: What it needs imports for, and more.
+    """
+
+    on_releases: bool
+    on_head: bool
+    together: set
+    names: set
+
+
 class Edit(NamedTuple):
     """A definition of an edit file.
 
@@ -107,12 +133,14 @@ class Edit(NamedTuple):
             for what is added.
         docstring_at: The line of the definition, counted from its first, that
             a docstring belongs above; `None` if it has one.
+        use: The `Use`.
     """
 
     names: list
     definition: Definition
     accepted: list | None
     docstring_at: int | None
+    use: Use
 
 
 class InnerEdit(NamedTuple):
@@ -127,6 +155,7 @@ class InnerEdit(NamedTuple):
         text: Our statements, or our header, without indentation.
         is_header: Whether it is a header.
         place: Where it stands in the edit file, for errors.
+        use: The `Use`.
     """
 
     names: list
@@ -137,6 +166,7 @@ class InnerEdit(NamedTuple):
     text: str
     is_header: bool
     place: str
+    use: Use
 
 
 def lines_of(source):
@@ -226,7 +256,48 @@ def _read_inside(outer, lines, prefixes, name):
             definition._replace(name=names[0]),
             re.split(", *", hashes) if hashes else None,
             _place_of_docstring(definition, lines),
+            _read_use(definition, comment, match["where"]),
         )
+
+
+def _read_use(definition, comment, where=None):
+    together = TOGETHER.search(comment)
+    names = re.split(", *", together["names"]) if together else []
+    return Use(
+        where != "head",
+        where != "3.15" and not NOT_ON_HEAD.search(comment),
+        set(names),
+        {
+            node.id
+            for node in ast.walk(definition.node)
+            if isinstance(node, ast.Name)
+        },
+    )
+
+
+def chosen(found, on_head):
+    """Of all edits of a file, those for a base, and those left out."""
+    left_out = [
+        one
+        for one in found
+        if not (one.use.on_head if on_head else one.use.on_releases)
+    ]
+    names = {one.names[0] for one in left_out}
+    # What stands there for each kind of base is only left out in name.
+    names -= {one.names[0] for one in found if one not in left_out}
+    kept = [one for one in found if one not in left_out]
+    while True:
+        more = [
+            one
+            for one in kept
+            if one.use.together & names
+            or any(one.names[0] in other.use.together for other in left_out)
+        ]
+        if not more:
+            return kept, left_out
+        left_out += more
+        names |= {one.names[0] for one in more}
+        kept = [one for one in kept if one not in more]
 
 
 def _joined(prefixes, names):
@@ -256,6 +327,7 @@ def _read_inner(definition, comment, lines, prefixes, name):
         text,
         is_header,
         f"line {definition.start + 1} ({match['why']})",
+        _read_use(definition, comment),
     )
 
 
@@ -291,7 +363,7 @@ def with_docstring(edit, target, lines):
     return "".join(own)
 
 
-def apply(base, edit, name="edit"):
+def apply(base, edit, name="edit", on_head=False):
     """Applies an edit file to a module.
 
     Applying it again changes nothing.
@@ -300,6 +372,7 @@ def apply(base, edit, name="edit"):
         base: The source of the module.
         edit: The source of the edit file.
         name: What errors call the edit file.
+        on_head: Whether the base is newer than Keras 3.15.
 
     Returns:
         The edited source.
@@ -309,14 +382,20 @@ def apply(base, edit, name="edit"):
             has what is to be added. It names all of these edits.
     """
     job = _Job(base, name)
-    for one in _for_base(read(edit, name), job.present, job.lines):
+    kept, left_out = chosen(read(edit, name), on_head)
+    for one in _for_base(kept, job.present, job.lines):
         if isinstance(one, InnerEdit):
             job.change_statement(one)
         elif one.accepted is None:
             job.add(one)
         else:
             job.replace(one)
-    job.changes += _missing_imports(job.tree, job.lines, edit)
+    used, unused = (
+        set().union(*(one.use.names for one in some))
+        for some in (kept, left_out)
+    )
+    unneeded = unused - used
+    job.changes += _missing_imports(job.tree, job.lines, edit, unneeded)
     return job.finish()
 
 
@@ -553,14 +632,16 @@ def _for_base(found, present, lines):
         yield fitting[0] if fitting else several[0]._replace(accepted=every)
 
 
-def _missing_imports(tree, lines, edit):
+def _missing_imports(tree, lines, edit, unneeded):
     own = [node for node in tree.body if isinstance(node, IMPORTS)]
     known = {_text_of(node, lines) for node in own}
     edit_lines = lines_of(edit)
     missing = [
         node
         for node in ast.parse(edit).body
-        if isinstance(node, IMPORTS) and _text_of(node, edit_lines) not in known
+        if isinstance(node, IMPORTS)
+        and _text_of(node, edit_lines) not in known
+        and not _bound_by(node) <= unneeded
     ]
     changes = {}
     for node in sorted(missing, key=import_key):
@@ -572,6 +653,12 @@ def _missing_imports(tree, lines, edit):
         Change(start, start, 0, "\n" * above + text + "\n" * below)
         for (start, above, below), text in changes.items()
     ]
+
+
+def _bound_by(node):
+    return {
+        alias.asname or alias.name.partition(".")[0] for alias in node.names
+    }
 
 
 def import_key(node):

@@ -17,19 +17,22 @@ class LossFunctionWrapper:
 
 
 class CosineSimilarity:
-    # adds: `axis` was lost, and upstream's tests pin that `get_config` does so.
+    # adds (3.15): `axis` was lost, and upstream's tests pin that `get_config`
+    # does so.
     def _get_saved_config(self):
         return config_with(self, axis=-1)
 
 
 class Huber:
     # replaces 9f375247ed49: `delta` was lost.
+    # not on head: it is saved there.
     def get_config(self):
         return config_with(self, delta=1.0)
 
 
 class SparseCategoricalCrossentropy:
     # replaces 85f02a883168: `axis` was lost.
+    # not on head: it is saved there.
     def get_config(self):
         return {
             **config_with(self, axis=-1),
@@ -38,7 +41,7 @@ class SparseCategoricalCrossentropy:
         }
 
 
-# adds: shared by the losses above.
+# adds (3.15): shared by the losses above.
 def config_with(loss, **defaults):
     """The config of a loss with those arguments that are not the defaults.
 

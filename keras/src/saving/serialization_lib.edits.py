@@ -13,6 +13,7 @@ from keras.src.saving import object_registration
 
 # replaces 25f07dab151a: upstream's tests pin a `get_config` that lacks
 # arguments; what is saved has to have them.
+# not on head: `get_config` has them there.
 def _get_class_or_fn_config(obj):
     """What an object is made of again: its config, or its registered name."""
     get_config = getattr(obj, "get_config", None)

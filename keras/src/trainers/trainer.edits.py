@@ -23,6 +23,7 @@ from keras.src.utils import traceback_utils
 from keras.src.utils import tracking
 
 
+# or BaseTrainer: its name on head.
 class Trainer:
     # adds: without a call that they belong to, the layers of a model each took
     # theirs for the outermost, which starts by forgetting losses: what a layer

@@ -8,7 +8,8 @@ that says so.
 import jax
 
 
-# replaces 24959c7831c9: JAX's error named a sharding and an axis, no batch.
+# replaces 24959c7831c9, 29a6b6999f0c: JAX's error named a sharding and an
+# axis, no batch.
 def distribute_data_input(per_process_batch, layout, batch_dim_name):
     # Avoid circular imports.
     from keras.src.distribution import TensorLayout

@@ -18,6 +18,7 @@ from keras.src import tree
 from keras.src.trainers.data_adapters.array_data_adapter import ArrayDataAdapter
 
 
+# or Trainer: its name on head.
 class JAXTrainer:
     # adds: an epoch without data had the logs of the one before.
     def _symbolic_build(self, iterator=None, data_batch=None):
@@ -52,7 +53,7 @@ class JAXTrainer:
             self._purge_model_variables(**dict.fromkeys(state, True))
         return tuple(state.values())
 
-    # adds: shared by training and evaluation.
+    # adds (3.15): shared by training and evaluation.
     def _compile_step(self, step, is_part_of_state):
         """Compiles a step, unless it is to run eagerly.
 
@@ -96,12 +97,14 @@ class JAXTrainer:
 
     # replaces 80cf7f170ef6, 4bd32fa05e0c: a compiled step kept the loss weights
     # that it was traced with.
+    # not on head: steps are compiled in `_make_function` there.
     def make_train_function(self, force=False):
         if self.train_function is None or force:
             step = self._compile_step(self.train_step, (True,) * 4)
             self.train_function = self._make_function(step)
 
     # replaces f496ed6c9767, fb4e4d98a7fa: the same.
+    # not on head: the same.
     def make_test_function(self, force=False):
         if self.test_function is None or force:
             is_part_of_state = True, True, False, True
@@ -183,6 +186,7 @@ class JAXEpochIterator:
     # replaces cd78237e1618, b8276f7b6e2b, 7ccc8ac7fe03: arrays whose last batch
     # does not divide were refused after the steps before it, and with the
     # variables taken away.
+    # not on head: batches are laid out as they come there.
     def _get_distributed_iterator(self, distribution):
         """Refuses at once what is known not to divide."""
         layouts = []
@@ -201,7 +205,7 @@ class JAXEpochIterator:
         self._require_even_shares(distribution)
         return map(distribute, self.data_adapter.get_jax_iterator())
 
-    # adds: the sizes of all batches of arrays are known.
+    # adds (3.15): the sizes of all batches of arrays are known.
     def _require_even_shares(self, distribution):
         adapter = self.data_adapter
         is_array = isinstance(adapter, ArrayDataAdapter)

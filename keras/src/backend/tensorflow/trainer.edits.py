@@ -16,6 +16,7 @@ from keras.src.losses import replicas
 from keras.src.trainers.data_adapters import data_adapter_utils
 
 
+# or Trainer: its name on head.
 class TensorFlowTrainer:
     def _make_function(self, step_function):
         # replaces fb7f37575adc: replicas counted alike, however many samples
@@ -42,8 +43,8 @@ class TensorFlowTrainer:
                 lambda log: strategy.reduce("MEAN", log, axis=None), logs
             )
 
-        # replaces 2d3c624f280c: what a step does without reading its data ran
-        # once more at the end of a dataset of unknown length.
+        # replaces 2d3c624f280c, f3b51f32a345: what a step does without reading
+        # its data ran once more at the end of a dataset of unknown length.
         @tf.autograph.experimental.do_not_convert
         def multi_step_on_iterator(iterator):
             """Runs up to `steps_per_execution` steps, fewer if data ends.
@@ -101,8 +102,9 @@ class TensorFlowTrainer:
             outputs._element_spec = nothing.element_spec
             return outputs
 
-        # replaces d7c849695cc5: several steps in one execution take branches,
-        # and TensorFlow can't run a step on several replicas in a branch.
+        # replaces d7c849695cc5, 1cd64c5b2522: several steps in one execution
+        # take branches, and TensorFlow can't run a step on several replicas in
+        # a branch.
         def function(iterator):
             """Runs up to `steps_per_execution` steps; the last one's logs."""
             limit = self.steps_per_execution

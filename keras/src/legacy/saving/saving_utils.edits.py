@@ -12,8 +12,9 @@ from keras.src.saving import object_registration
 from keras.src.trainers.loss_weights import current_loss_weights
 
 
-# replaces ba6e600c060c: saving took the optimizer out of the model's own
-# compile config.
+# replaces ba6e600c060c, 25953a5e2907: saving took the optimizer out of the
+# model's own compile config, and, on head too, loss weights that are variables
+# could not be saved.
 def model_metadata(model, include_optimizer=True, require_config=True):
     """What a `.h5` file says about a model, apart from its weights.
 

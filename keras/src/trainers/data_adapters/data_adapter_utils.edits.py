@@ -17,8 +17,8 @@ from keras.src.trainers.class_weights import ClassWeights
 from keras.src.trainers.output_structure import describe
 
 
-# replaces 3c32be181603: a list that holds the label was taken for the label,
-# and labels of more than one timestep ended in a TypeError.
+# replaces 3c32be181603, b5f121245cea: a list that holds the label was taken for
+# the label, and labels of more than one timestep ended in a TypeError.
 def class_weight_to_sample_weights(y, class_weight):
     """The sample weights that a class weight means for a batch of labels.
 

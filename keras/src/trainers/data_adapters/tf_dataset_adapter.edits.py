@@ -9,8 +9,9 @@ from keras.src.trainers.class_weights import ClassWeights
 from keras.src.trainers.data_adapters import data_adapter_utils
 
 
-# replaces 1287bc2646f8: a class that `class_weight` leaves out was an error if
-# its number is higher than all others.
+# replaces 1287bc2646f8, 787e8a99d1d9: a class that `class_weight` leaves out
+# was an error if its number is higher than all others; on head too, labels of a
+# class for each timestep are taken for vectors.
 def make_class_weight_map_fn(class_weight):
     """Makes a function for `Dataset.map` that weighs samples by their class.
 

@@ -10,7 +10,8 @@ from keras.src.trainers.data_adapters import data_adapter_utils
 
 
 class TorchDataLoaderAdapter:
-    # replaces fea4a2ee5b20: `tf.data` knows neither lists nor `None`.
+    # replaces fea4a2ee5b20, d6fc9003c453: `tf.data` knows neither lists nor, on
+    # head too, `None`.
     def get_tf_dataset(self):
         from keras.src.utils.module_utils import tensorflow as tf
 
