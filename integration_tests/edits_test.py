@@ -324,7 +324,8 @@ def test_build_refuses_a_changed_base(tmp_path):
         source = file.read_text(encoding="utf-8")
         target = tmp_path / path
         target.parent.mkdir(parents=True, exist_ok=True)
-        for one in edits.read(source, path):
+        of_releases, _ = edits.chosen(edits.read(source, path), False)
+        for one in of_releases:
             if one.accepted is None:
                 continue
             name = one.names[0]
@@ -768,6 +769,16 @@ USES = edit(
     f"# in step, before {G}: a test.",
     "def _():",
     "    one()",
+    "",
+    "",
+    f"# in step (head), after {FOR}: a test.",
+    "def _():",
+    "    five()",
+    "",
+    "",
+    "# in step (3.15), after 0123456789ab, " + f"{FOR}: a test.",
+    "def _():",
+    "    six()",
 )
 
 
@@ -777,10 +788,13 @@ def test_what_is_left_out_on_head():
         assert release.count(f"\ndef {name}(") == 1
     assert "return re.I, json\n" in release and "return json\n" not in release
     assert release.startswith("import json\nimport re\n")
-    assert "        one()\n        g(one)\n        four()\n" in release
+    assert (
+        "        one()\n        g(one)\n        four()\n    six()\n\n"
+        in release
+    )
     head = edits.apply(STEPS, USES, on_head=True)
     assert head.startswith("import json\n") and "import re" not in head
     assert head.count("\ndef one(") == 1 and "return json\n" in head
-    assert "        one()\n        g(one)\n\n" in head
+    assert "        one()\n        g(one)\n    five()\n\n" in head
     for name in ("two", "three", "four"):
         assert f"def {name}(" not in head
