@@ -135,8 +135,8 @@ class Models:
         return logs.get("a_loss")
 
     def short(self):
-        # 3 * 400 / 7. With a single sample in the last batch, the nightly builds
-        # of 3.16 are right by luck: to them, any last batch has a single one.
+        # 3 * 400 / 7. With a single sample in the last batch, nightly builds of
+        # 3.16 are right by luck: to them, any last batch has a single one.
         return self.zeros_and_tens(3).get("a_loss")
 
     def short_total(self):

@@ -1,15 +1,12 @@
 """With PyTorch, numbers of the logs are fetched together."""
 
 
-# in pythonify_logs, after 76d2da30b644: `stack` is there.
-def _():
-    from keras.src import ops
-
-
 # in pythonify_logs, after f9b6cb82c329: each was fetched by itself, and waited
 # for the device.
-def _(logs, backend, ops):
+def _(logs, backend):
     if backend.backend() == "torch" and len(logs) > 3:
+        from keras.src import ops
+
         # Each transfer waits for the device: fetch numbers of a type together.
         by_dtype = {}
         for key, value in logs.items():
