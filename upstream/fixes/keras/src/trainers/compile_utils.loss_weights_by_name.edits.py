@@ -11,13 +11,14 @@ class CompileLoss:
             names = flat_output_names
             if isinstance(named, dict):
                 names = [path[0] for path, _ in tree.flatten_with_path(named)]
-            unknown = set(loss_weights).difference(names or loss_weights)
-            if unknown:
-                raise ValueError(
-                    f"`loss_weights` has keys that name no output: {unknown}. "
-                    f"Expected some of {names}."
-                )
-            if named is y_pred and names:
-                if len(set(names)) == len(tree.flatten(loss)):
+            # One loss may be that of several outputs as a whole.
+            if named is loss or len(names or ()) == len(tree.flatten(loss)):
+                unknown = set(loss_weights).difference(names)
+                if unknown:
+                    raise ValueError(
+                        "`loss_weights` has keys that name no output: "
+                        f"{unknown}. Expected some of {names}."
+                    )
+                if named is y_pred and len(set(names)) == len(names):
                     weights = [loss_weights.get(name) for name in names]
                     loss_weights = tree.pack_sequence_as(loss, weights)

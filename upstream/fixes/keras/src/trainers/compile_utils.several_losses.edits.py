@@ -8,7 +8,7 @@ class CompileLoss:
     # zero.
     def _(self, value, y_p, loss_values):
         # Several losses of one output have a metric each.
-        if self.metrics:
+        if len(self.metrics) > len(loss_values):
             self.metrics[len(loss_values)].update_state(
                 loss_module.unscale_loss_for_distribution(value),
                 sample_weight=ops.shape(y_p)[0],

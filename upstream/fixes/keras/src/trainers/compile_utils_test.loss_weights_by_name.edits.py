@@ -1,5 +1,7 @@
 import numpy as np
 
+from keras.src import ops
+
 
 class TestCompileLoss:
     # adds: it was 14.
@@ -24,6 +26,17 @@ class TestCompileLoss:
         compile_loss = CompileLoss(["mse", "mae"], weights, output_names=names)
         y_true, y_pred = dict(zip(names, y_true)), dict(zip(names, y_pred))
         self.assertAllClose(compile_loss(y_true, y_pred), 10 * 4.0 + 1.0)
+
+    # adds: this one has no name, as before.
+    def test_dict_of_loss_weights_for_loss_of_several_outputs(self):
+        def error_of_both(y_true, y_pred):
+            return ops.mean(ops.abs(y_pred["a"] - y_pred["z"]), axis=-1)
+
+        compile_loss = CompileLoss(
+            [error_of_both], {"both": 10}, output_names=["z", "a"]
+        )
+        y_pred = {"z": ops.ones((3, 1)), "a": ops.full((3, 1), 5.0)}
+        self.assertAllClose(compile_loss(y_pred, y_pred), 10 * 4.0)
 
     # adds: it was taken for the weight of another output.
     def test_loss_weight_of_no_output(self):
