@@ -9,9 +9,9 @@ zero.
 
 Each Keras runs in a process of its own: Keras 2 is the package `tf_keras`,
 older releases of Keras 3 are fetched by pip and checked against
-requirements-older.txt, stock Keras is the base wheel, and the fork is the wheel
-that is built of the checkout. It takes some minutes, and needs the backends and
-what requirements.txt pins.
+requirements-older.txt, stock Keras is the base wheel, *head* a nightly build of
+upstream's, and the fork is the wheel that is built of the checkout. It takes
+some minutes, and needs the backends and what requirements.txt pins.
 """
 
 import argparse
@@ -39,6 +39,7 @@ BACKENDS = ("tensorflow", "jax", "torch")
 # Those that every release can be imported with.
 HISTORY_BACKENDS = ("tensorflow", "torch")
 KERAS_2 = "Keras 2"
+HEAD = pip_build.HEAD
 FORK = "fork"
 COMMAND = "python examples/before_after.py --write"
 # What is done, and what comes of it if it is done right.
@@ -62,6 +63,8 @@ RIGHT = {
         "8",
     ),
 }
+# Those that come first.
+THREE_ROWS = ("weighted", "short", "two_losses")
 # The rows whose history is told, and the heads of their columns.
 HISTORY = {
     "weighted": "`a_loss`, weight 10",
@@ -213,8 +216,9 @@ def environment(keras, backend):
     }
     if keras == FORK:
         variables["PYTHONPATH"] = str(built())
-    elif keras == stock():
+    elif keras in (stock(), HEAD):
         command += [FINDER, "--stock"]
+        variables |= {pip_build.BASE_VARIABLE: HEAD} if keras == HEAD else {}
     elif keras != KERAS_2:
         variables["PYTHONPATH"] = str(older_keras.unpacked(keras))
     return command, variables
@@ -264,15 +268,16 @@ def markdown(head, rows):
     return "\n".join(f"| {' | '.join(line)} |" for line in lines)
 
 
-def comparison(backend, found):
+def comparison(backend, found, chosen=tuple(RIGHT)):
     """The table of one backend: what was right, and what each Keras gave."""
-    compared = [KERAS_2, "3.6.0", stock(), FORK]
+    compared = [KERAS_2, "3.6.0", stock(), HEAD, FORK]
     compared = [keras for keras in compared if (keras, backend) in found]
     head = [
         f"Keras {keras}" if keras[0].isdigit() else keras for keras in compared
     ]
     rows = []
-    for row, (text, right) in RIGHT.items():
+    for row in chosen:
+        text, right = RIGHT[row]
         cells = [
             "does not import"
             if found[keras, backend] is None
@@ -316,7 +321,7 @@ def measure(older):
     runs = [
         (keras, backend)
         for backend in BACKENDS
-        for keras in (KERAS_2, *older, stock(), FORK)
+        for keras in (KERAS_2, *older, stock(), HEAD, FORK)
         # Keras 2 has one backend, and one older release has to do for JAX.
         if (keras != KERAS_2 or backend == "tensorflow")
         and (keras not in older or keras == "3.6.0" or backend != "jax")
@@ -336,17 +341,23 @@ def tables():
         f"before and after, {backend}": comparison(backend, found)
         for backend in BACKENDS
     }
+    parts["three rows"] = comparison("tensorflow", found, THREE_ROWS)
     parts["history"] = history(older, found)
-    for keras in ("3.6.0", FORK):
-        printed = run(keras, "tensorflow", str(CHECK))
+    for keras in (stock(), FORK):
+        printed = plain_version(run(keras, "tensorflow", str(CHECK)))
         parts[f"check, {keras}"] = f"```\n{printed.strip()}\n```"
     return parts
 
 
+def plain_version(printed):
+    """Without the digits of the version that any change of ours changes."""
+    return re.sub(r"(\+rawloss\.\d+)\.[0-9a-f]{8}", r"\1", printed)
+
+
 DOCUMENTS = {
     "README.md": (
-        "before and after, tensorflow",
-        "check, 3.6.0",
+        "three rows",
+        f"check, {stock()}",
         "check, fork",
     ),
     "RELEASE_NOTES.md": (

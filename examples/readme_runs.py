@@ -1,4 +1,4 @@
-"""Runs what the README tells to run, and puts into it what was printed.
+"""Runs what the documents tell to run, and puts in what was printed.
 
     python examples/readme_runs.py [train annealing ... test] [--write]
 
@@ -25,7 +25,10 @@ if str(ROOT) not in sys.path:
 import pip_build  # noqa: E402
 from examples import before_after  # noqa: E402
 
-README = ROOT / "README.md"
+DOCUMENTS = [
+    ROOT / name
+    for name in ("README.md", "CONTRIBUTING.md", "docs/moving_weights.md")
+]
 PICTURES = ROOT / "docs"
 NEW_PICTURES = pip_build.BUILD / "pictures"
 COMMAND = "python examples/readme_runs.py --write"
@@ -135,15 +138,27 @@ def run(name):
     )
     if answer.returncode:
         sys.exit(f"{name}:\n{answer.stdout}\n{answer.stderr}")
-    return answer.stdout
+    return before_after.plain_version(answer.stdout)
+
+
+def document_of(name):
+    """The document that has a place for what a run prints."""
+    mark = f"<!-- {name}: {COMMAND} -->"
+    (found,) = [
+        document
+        for document in DOCUMENTS
+        if mark in document.read_text(encoding="utf-8")
+    ]
+    return found
 
 
 def write(name, content):
     """Puts what a run printed and drew into the documents."""
     if content is not None:
-        text = README.read_text(encoding="utf-8")
+        document = document_of(name)
+        text = document.read_text(encoding="utf-8")
         text = before_after.put(text, name, content, COMMAND)
-        README.write_text(text, encoding="utf-8")
+        document.write_text(text, encoding="utf-8")
     for picture in RUNS[name].pictures:
         shutil.copyfile(picture, PICTURES / picture.name)
 
