@@ -335,7 +335,14 @@ def test_build_refuses_a_changed_base(tmp_path):
                 for found in edits.definitions(edits.ast.parse(base), lines)
                 if found.name == name
             ]
-            lines[there.end - 1] = lines[there.end - 1][:-1] + "  # Changed.\n"
+            end = there.end
+            if isinstance(one, edits.InnerEdit):
+                end = next(
+                    found.end
+                    for found in statements.statements_of(there.node, lines)
+                    if found.digits in one.accepted
+                )
+            lines[end - 1] = lines[end - 1][:-1] + "  # Changed.\n"
             target.write_bytes("".join(lines).encode())
             with pytest.raises(pip_build.BuildError, match=name):
                 pip_build.edited(tmp_path, path, file)

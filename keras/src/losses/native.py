@@ -10,6 +10,7 @@ import operator
 
 from keras.src import backend
 from keras.src import ops
+from keras.src.losses import backend_ops
 
 
 def is_on_keras_device(tensor):
@@ -20,7 +21,7 @@ def is_on_keras_device(tensor):
     """
     if backend.backend() != "torch":
         return True
-    wanted, device = backend.torch.core.get_device(), tensor.device
+    wanted, device = backend_ops.torch_device(), tensor.device
     if device.type != wanted or device.index is None:
         return device.type == wanted
     import torch

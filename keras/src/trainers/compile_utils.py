@@ -11,6 +11,7 @@ resolved into flat lists (`loss_plan.py`, `metric_plan.py`). Each step is a loop
 over one.
 """
 
+from keras.src import backend
 from keras.src import losses as losses_module
 from keras.src import metrics as metrics_module
 from keras.src import ops
@@ -398,7 +399,7 @@ class CompileLoss(losses_module.Loss):
         self._contributions.switch(is_on, self._metrics, taken)
 
     def __call__(self, y_true, y_pred, sample_weight=None):
-        with ops.name_scope(self.name):
+        with backend.name_scope(self.name):
             return self.call(y_true, y_pred, sample_weight)
 
     def call(self, y_true, y_pred, sample_weight=None):

@@ -13,8 +13,9 @@ import itertools
 
 import jax
 
-from keras.src import backend
 from keras.src import tree
+from keras.src.backend.common.masking import get_keras_mask
+from keras.src.backend.common.masking import set_keras_mask
 from keras.src.trainers.data_adapters.array_data_adapter import ArrayDataAdapter
 
 
@@ -134,7 +135,7 @@ class JAXTrainer:
                 optimizer_variables=optimizer_variables,
             )
             outputs = tree.flatten(results[1])
-            masks = [backend.get_keras_mask(output) for output in outputs]
+            masks = [get_keras_mask(output) for output in outputs]
             return loss, (results, masks)
 
         differentiate = jax.value_and_grad(loss_of, has_aux=True)
@@ -144,7 +145,7 @@ class JAXTrainer:
         )
         for output, mask in zip(tree.flatten(y_pred), masks):
             if mask is not None:
-                backend.set_keras_mask(output, mask)
+                set_keras_mask(output, mask)
         trainable_variables, optimizer_variables = (
             self.optimizer.stateless_apply(
                 optimizer_variables, gradients, trainable_variables
