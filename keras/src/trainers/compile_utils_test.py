@@ -835,7 +835,9 @@ class CompileMetricsTest(testing.TestCase):
             (7.0, [[True, False], [False, False]]),
         ):
             y_pred = ops.full((2, 2, 1), largest)
-            backend.set_keras_mask(y_pred, ops.convert_to_tensor(mask))
+            backend.common.masking.set_keras_mask(
+                y_pred, ops.convert_to_tensor(mask)
+            )
             metrics_list.update_state(ops.zeros((2, 2, 1)), y_pred)
         # (3 * 1 + 7) / 4
         found = metrics_list.metrics[0].result()
@@ -849,11 +851,13 @@ class CompileMetricsTest(testing.TestCase):
             get_metric(None, ZEROS, X)
 
     def test_masks_of_predictions_without_classes(self):
-        y_pred = backend.convert_to_tensor(
+        y_pred = ops.convert_to_tensor(
             np.array([[0.9, 0.1], [0.9, 0.9]], "float32")
         )
         mask = np.array([[True, True], [True, False]])
-        backend.set_keras_mask(y_pred, backend.convert_to_tensor(mask))
+        backend.common.masking.set_keras_mask(
+            y_pred, ops.convert_to_tensor(mask)
+        )
         compile_metrics = CompileMetrics([metrics.Precision()], None)
         compile_metrics.update_state(np.array([[1.0, 1.0], [0.0, 0.0]]), y_pred)
         # Found are two, of which the second is wrong; the third is masked.
@@ -881,8 +885,10 @@ class CompileMetricsTest(testing.TestCase):
         y_true = np.array([[1.0, 1.0, 0.0], [1.0, 0.0, 0.0]], "float32")
         y_pred = np.array([[0.9, 0.2, 0.9], [0.9, 0.9, 0.9]], "float32")
         mask = np.array([[True, True, False], [True, False, False]])
-        y_pred = backend.convert_to_tensor(y_pred[..., None])
-        backend.set_keras_mask(y_pred, backend.convert_to_tensor(mask))
+        y_pred = ops.convert_to_tensor(y_pred[..., None])
+        backend.common.masking.set_keras_mask(
+            y_pred, ops.convert_to_tensor(mask)
+        )
         compile_metrics = CompileMetrics(
             [metrics.Precision(), metrics.Recall(), "mae"], None
         )
