@@ -2,7 +2,8 @@
 """The commands of the README.
 
     python3 run.py train [--backend NAME] [option of examples/digits.py ...]
-    python3 run.py test [--backend NAME ...] [--stock] [-- option of pytest ...]
+    python3 run.py test [--backend NAME ...] [--base VERSION] [--stock]
+        [-- option of pytest ...]
 
 Both build the wheel and install it, with what they need, into the active
 environment or else into .venv. The first time takes minutes; from then on only
@@ -60,6 +61,9 @@ def train(arguments, rest):
 
 
 def test(arguments, rest):
+    if arguments.base:
+        # Read by everything that is started from here.
+        os.environ[pip_build.BASE_VARIABLE] = arguments.base
     python = prepare(
         "test", [f"--requirement={pip_build.PINS}"], arguments.base_wheel
     )
@@ -94,6 +98,9 @@ def parse(arguments):
         choices=pip_build.BACKENDS,
         default=pip_build.BACKENDS,
         nargs="+",
+    )
+    command.add_argument(
+        "--base", metavar="VERSION", help="another base release, or 'head'"
     )
     command.add_argument(
         "--stock", action="store_true", help="test Keras without the fork"

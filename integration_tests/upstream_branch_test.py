@@ -12,7 +12,6 @@ import sys
 import pytest
 
 import pip_build
-from patching import edits
 from patching import statements
 from patching import upstream_branch
 
@@ -229,6 +228,22 @@ def test_what_does_not_apply_is_named(clone, fixes, monkeypatch, capsys):
     )
 
 
+def test_the_form_for_head(clone, fixes, monkeypatch, capsys):
+    theirs = SUMS.replace("result = sum(values)", "result = sum(iter(values))")
+    put(clone, {PATH: theirs})
+    git(clone, "commit", "-qanm", "Theirs")
+    digits = statements.digits_of("result = sum(iter(values))\n")
+    source = FLOATS.replace(DIGITS, digits).replace("sum(v", "1.0 * sum(v")
+    put(fixes, {"keras/src/sums.floats.head.edits.py": source})
+    for onto, prefix, expected in (
+        ("v9", "a-", "result = float(sum(values))"),
+        ("master", "b-", "result = float(1.0 * sum(values))"),
+    ):
+        options = [clone, "--onto", onto, "--prefix", prefix]
+        assert run(monkeypatch, *options) == 0
+        assert expected in show(clone, f"{prefix}floats", PATH)
+
+
 def test_what_does_not_go_together_is_named(clone, fixes, monkeypatch, capsys):
     source = EMPTY.replace("before", "replaces")
     put(fixes, {"keras/src/sums.empty.edits.py": source})
@@ -356,19 +371,28 @@ def test_message(part):
 @pytest.mark.parametrize("base", BASES, ids=lambda path: path.name)
 @pytest.mark.parametrize("part", PARTS, ids=lambda part: part.name)
 def test_our_fixes_apply(part, base):
-    """To the module as it is there, once, and in its form."""
-    for path, file in part.edits.items():
-        if upstream_branch.is_test(path):
-            continue
-        old = (base / path).read_bytes().decode()
-        new = edits.apply(old, file.read_text("utf-8"), file.name)
-        assert new != old
-        settings = f"--config={pip_build.ROOT / 'ruff.toml'}"
+    """To the module as it is there, and in its form; wheels have no tests."""
+    of_modules = {
+        path: file
+        for path, file in part.edits.items()
+        if not upstream_branch.is_test(path)
+    }
+
+    def read(path):
+        return (base / path).read_bytes().decode()
+
+    files, problems = upstream_branch.changed_files(
+        part._replace(edits=of_modules, files={}), read
+    )
+    assert not problems
+    assert set(files) == set(of_modules)
+    settings = f"--config={pip_build.ROOT / 'ruff.toml'}"
+    for path, new in files.items():
         for options in (["format", "--diff"], ["check", "--ignore=E722"]):
             command = [sys.executable, "-m", "ruff", *options, settings]
             command += ["--no-cache", f"--stdin-filename={path}", "-"]
             found, known = (
                 subprocess.run(command, input=source.encode(), cwd=base)
-                for source in (new, old)
+                for source in (new, read(path))
             )
             assert found.returncode <= known.returncode

@@ -38,6 +38,7 @@ def test_a_part_on_a_base_without_tests(tmp_path):
         re.match("", ""),
         upstream_branch._files_of(tmp_path / "fixes", ".a.edits.py"),
         {},
+        {},
         "",
     )
     base = upstream_commits.Base("9", tmp_path / "wheel", tmp_path / "clone")

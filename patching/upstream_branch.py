@@ -51,6 +51,7 @@ class Part(NamedTuple):
         name: Its name.
         text: The match of `TEXT`.
         edits: `{path in Keras: edit file}`.
+        head_edits: Those for where these do not apply, likewise.
         files: `{path in Keras: new file}`.
         reproduction: The source of the script that shows what is wrong.
     """
@@ -58,6 +59,7 @@ class Part(NamedTuple):
     name: str
     text: re.Match
     edits: dict
+    head_edits: dict
     files: dict
     reproduction: str
 
@@ -105,9 +107,16 @@ def read_parts(folder=None):
                 f"{file}: no file below {folder} ends with "
                 f".{name}{edits.SUFFIX}."
             )
-        new = _files_of(folder, f".{name}.py")
-        source = script.read_text(encoding="utf-8")
-        parts.append(Part(name, text, changed, new, source))
+        parts.append(
+            Part(
+                name,
+                text,
+                changed,
+                _files_of(folder, f".{name}.head{edits.SUFFIX}"),
+                _files_of(folder, f".{name}.py"),
+                script.read_text(encoding="utf-8"),
+            )
+        )
     return parts
 
 
@@ -132,22 +141,29 @@ def changed_files(part, read):
     files, problems = {}, []
     for path, file in part.edits.items():
         base = read(path)
-        name = f"{part.name}: {file.name}"
         if base is None:
-            problems.append(f"{name}: there is no {path}.")
+            problems.append(f"{part.name}: {file.name}: there is no {path}.")
             continue
-        try:
-            source = edits.apply(base, file.read_text(encoding="utf-8"), name)
-        except edits.EditError as error:
-            problems += error.problems
-            continue
-        if source != base:
+        source, wrong = _applied(base, file, part)
+        if wrong and path in part.head_edits:
+            source, wrong = _applied(base, part.head_edits[path], part)
+        problems += wrong
+        if source not in (None, base):
             files[path] = source
     for path, file in part.files.items():
         if read(path) is not None:
             problems.append(f"{part.name}: {file.name}: there is a {path}.")
         files[path] = file.read_text(encoding="utf-8")
     return files, problems
+
+
+def _applied(base, file, part):
+    """The edited source, `None` if it can't be, and why."""
+    name = f"{part.name}: {file.name}"
+    try:
+        return edits.apply(base, file.read_text(encoding="utf-8"), name), []
+    except edits.EditError as error:
+        return None, error.problems
 
 
 def is_test(path):

@@ -212,17 +212,29 @@ def linter(tree):
     return folder
 
 
-def lint(tree, paths):
-    """'passes', or which of upstream's checks a part's files fail."""
+def lint(base, files):
+    """'passes', or which of upstream's checks a part alone fails.
+
+    Args:
+        base: The `Base`.
+        files: `{path: source}`.
+    """
     failed = []
-    ruff = linter(tree) / "bin" / "ruff"
-    for options in (["check"], ["format", "--check"]):
-        command = [ruff, *options, "--no-cache", "--config=pyproject.toml"]
-        answer = subprocess.run(
-            [*command, *paths], cwd=tree, capture_output=True
-        )
-        if answer.returncode:
-            failed.append(options[0])
+    ruff = linter(base.folder) / "bin" / "ruff"
+    with tempfile.TemporaryDirectory() as folder:
+        for name in SETTINGS:
+            shutil.copyfile(base.folder / name, pathlib.Path(folder) / name)
+        for path, source in files.items():
+            file = pathlib.Path(folder) / path
+            file.parent.mkdir(parents=True, exist_ok=True)
+            file.write_bytes(source.encode())
+        for options in (["check"], ["format", "--check"]):
+            command = [ruff, *options, "--no-cache", "--config=pyproject.toml"]
+            answer = subprocess.run(
+                [*command, *files], cwd=folder, capture_output=True
+            )
+            if answer.returncode:
+                failed.append(options[0])
     return f"{' and '.join(failed)} FAIL" if failed else "passes"
 
 
@@ -317,11 +329,14 @@ def measure(base, parts, backends, folder):
         if part.name not in changes:
             rows.append([part.name, base.name, *["does not apply"] * 7])
             continue
-        one = changes[part.name]
+        read = reader(base.folder, base.tests)
+        files, wrong = upstream_branch.changed_files(part, read)
+        problems += wrong
+        one = {path: (read(path), source) for path, source in files.items()}
         row = [part.name, base.name, size(one, False), size(one, True)]
         # A wheel has no settings, and is not what upstream's linter reads.
         is_clone = base.tests == base.folder
-        row.append(lint(ours, one) if is_clone else "")
+        row.append(lint(base, files) if is_clone else "")
         for backend in BACKENDS:
             found = [
                 of_part(wanted[part.name], x) for x in results.get(backend, ())
