@@ -422,11 +422,16 @@ class CompileLoss(losses_module.Loss):
         return native.sum_of(list(map(weigh, raw_losses, weights)))
 
     def _raw_loss(self, loss, target, batch):
-        raw = loss(
-            loss_plan.at(target, batch.labels),
-            loss_plan.at(target, batch.predictions),
-            loss_plan.sample_weight_at(target, batch.sample_weights),
-        )
+        y_true = loss_plan.at(target, batch.labels)
+        y_pred = loss_plan.at(target, batch.predictions)
+        weight = loss_plan.sample_weight_at(target, batch.sample_weights)
+        try:
+            raw = loss(y_true, y_pred, weight)
+        except ValueError as error:
+            matcher = next(iter(self._matchers.values()))
+            raise loss_plan.failed(
+                error, loss, target, matcher, y_true, y_pred
+            ) from error
         if not weighting.is_tensor_of(raw, self._dtype):
             raw = ops.cast(raw, self._dtype)
         if len(raw.shape) == 0:

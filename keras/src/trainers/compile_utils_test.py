@@ -495,6 +495,20 @@ class CompileLossTest(testing.TestCase):
         with self.assertRaisesRegex(ValueError, r"y_true=\[1, \(2, 3\)\]\n"):
             CompileLoss("mse")([1, (2, 3)], (X, X))
 
+    def test_an_error_of_a_loss_names_its_output(self):
+        def refuse(y_true, y_pred):
+            raise ValueError("No such label.")
+
+        compile_loss = CompileLoss(["mse", refuse], output_names=["a", "b"])
+        labels = [np.ones((2, 1)), np.ones((2, 1))]
+        predictions = [np.ones((2, 1)), np.ones((2, 3))]
+        with self.assertRaises(ValueError) as raised:
+            compile_loss(labels, predictions)
+        message = str(raised.exception)
+        for words in ("output 'b' failed. No such label.", "(2, 1)", "(2, 3)"):
+            self.assertIn(words, message)
+        self.assertEqual(str(raised.exception.__cause__), "No such label.")
+
     def test_an_output_that_is_one_number(self):
         compile_loss = CompileLoss({"a": lambda _, y_pred: y_pred, "b": "mse"})
         for number, x in ((1.0, X[:4]), (6.0, X[4:])):
