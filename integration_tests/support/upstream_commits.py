@@ -16,6 +16,7 @@ any more.
 
 import argparse
 import difflib
+import os
 import pathlib
 import re
 import shutil
@@ -100,10 +101,20 @@ def all_bases(arguments, folder):
         tests = bases[-1].folder
         for name in SETTINGS:
             shutil.copyfile(tests / name, tree / name)
+        if arguments.suites:
+            copy_tests(tests, tree)
         source = (tree / "keras/src/version.py").read_text(encoding="utf-8")
         name = re.search(r'__version__ = "(.+)"', source)[1]
         bases.append(Base(name, tree, tests))
     return bases
+
+
+def copy_tests(source, tree):
+    """Puts upstream's tests beside the modules of a wheel that has none."""
+    for file in (source / "keras/src").rglob("*_test.py"):
+        target = tree / file.relative_to(source)
+        if target.parent.is_dir() and not target.exists():
+            shutil.copyfile(file, target)
 
 
 # 2. A base with parts.
@@ -250,7 +261,9 @@ def run_tests(backend, tree, paths, *options):
     report = tree / f"{backend}.xml"
     command = [sys.executable, "-m", "pytest", "-q", "--tb=short"]
     command += ["-p", "no:cacheprovider", f"--junitxml={report}"]
-    variables = matrix.environment(backend, PYTHONPATH=str(tree))
+    command += ["--continue-on-collection-errors"]
+    path = os.pathsep.join((str(tree), str(pathlib.Path(__file__).parent)))
+    variables = matrix.environment(backend, PYTHONPATH=path)
     log = tree / f"{backend}.log"
     matrix.run([*command, *options, *paths], log, tree, variables)
     if not report.is_file():
@@ -260,6 +273,11 @@ def run_tests(backend, tree, paths, *options):
         (case.get("classname"), case.get("name")): _state(case)
         for case in cases
     }
+
+
+def names_of(base):
+    """Options for tests that are older than the modules they test."""
+    return ["-p", "upstream_names"] if base.tests != base.folder else []
 
 
 def _state(case):
@@ -320,7 +338,7 @@ def measure(base, parts, backends, folder):
     results = {}
     for backend in backends if names else ():
         print(f"{base.name} on {backend} ...", flush=True)
-        chosen = ["-k", " or ".join(sorted(names))]
+        chosen = ["-k", " or ".join(sorted(names)), *names_of(base)]
         results[backend] = [
             run_tests(backend, tree, paths, *chosen) for tree in (ours, stock)
         ]
@@ -360,7 +378,8 @@ def measure_suites(base, parts, backends, folder):
             *matrix.UPSTREAM_BACKEND_PACKAGES.get(backend, ()),
         )
         paths = [package.replace(".", "/") for package in packages]
-        options = ("-n", str(matrix.WORKERS), "--dist", "loadfile")
+        options = ["-n", str(matrix.WORKERS), "--dist", "loadfile"]
+        options += names_of(base)
         found, known = (
             run_tests(backend, tree, paths, *options) for tree in (ours, stock)
         )
