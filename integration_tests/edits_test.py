@@ -768,6 +768,16 @@ USES = edit(
     f"# in step, before {G}: a test.",
     "def _():",
     "    one()",
+    "",
+    "",
+    f"# in step (head), after {FOR}: a test.",
+    "def _():",
+    "    five()",
+    "",
+    "",
+    "# in step (3.15), after 0123456789ab, " + f"{FOR}: a test.",
+    "def _():",
+    "    six()",
 )
 
 
@@ -777,10 +787,13 @@ def test_what_is_left_out_on_head():
         assert release.count(f"\ndef {name}(") == 1
     assert "return re.I, json\n" in release and "return json\n" not in release
     assert release.startswith("import json\nimport re\n")
-    assert "        one()\n        g(one)\n        four()\n" in release
+    assert (
+        "        one()\n        g(one)\n        four()\n    six()\n\n"
+        in release
+    )
     head = edits.apply(STEPS, USES, on_head=True)
     assert head.startswith("import json\n") and "import re" not in head
     assert head.count("\ndef one(") == 1 and "return json\n" in head
-    assert "        one()\n        g(one)\n\n" in head
+    assert "        one()\n        g(one)\n    five()\n\n" in head
     for name in ("two", "three", "four"):
         assert f"def {name}(" not in head

@@ -46,7 +46,8 @@ over a body of `...`; the comment above it stays. A shell may have further
 names, for bases that call it otherwise.
 
 What is added to released bases alone says `# adds (3.15): why`, to upstream's
-head alone `# adds (head): why`. `# not on head: why`, below the rest of the
+head alone `# adds (head): why`; so do statements, `# in fit (head), after ...`,
+and a definition is known by its digits. `# not on head: why`, below the rest of the
 comment, leaves any edit out there, `# together with NAME, NAME.` where an edit
 of these is left out, and those with it. An import goes with the edits that use
 it.
@@ -77,7 +78,8 @@ NOT_ON_HEAD = re.compile(r"(?:^| )not on head: *\S")
 TOGETHER = re.compile(r"(?:^| )together with (?P<names>[\w.]+(?:, *[\w.]+)*)\.")
 # Above a function `_`.
 INNER_MARKER = re.compile(
-    rf"in (?P<where>[\w.]+), (?P<verb>replaces|before|after) {DIGITS}"
+    r"in (?P<name>[\w.]+)(?: \((?P<where>3\.15|head)\))?, "
+    rf"(?P<verb>replaces|before|after) {DIGITS}"
     r"(?: (?P<number>\d+) of (?P<count>\d+))?: *(?P<why>\S.*)"
 )
 # Above a shell.
@@ -319,7 +321,7 @@ def _read_inner(definition, comment, lines, prefixes, name):
             f"stand {verb} a statement: write statements."
         )
     return InnerEdit(
-        _joined(prefixes, [match["where"]]),
+        _joined(prefixes, [match["name"]]),
         verb,
         re.split(", *", match["hashes"]),
         int(number or 1),
@@ -327,7 +329,7 @@ def _read_inner(definition, comment, lines, prefixes, name):
         text,
         is_header,
         f"line {definition.start + 1} ({match['why']})",
-        _read_use(definition, comment),
+        _read_use(definition, comment, match["where"]),
     )
 
 
