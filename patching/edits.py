@@ -46,11 +46,10 @@ over a body of `...`; the comment above it stays. A shell may have further
 names, for bases that call it otherwise.
 
 What is added to released bases alone says `# adds (3.15): why`, to upstream's
-head alone `# adds (head): why`; so do statements, `# in fit (head), after ...`,
-and a definition is known by its digits. `# not on head: why`, below the rest of the
-comment, leaves any edit out there, `# together with NAME, NAME.` where an edit
-of these is left out, and those with it. An import goes with the edits that use
-it.
+head alone `# adds (head): why`; so do statements, `# in fit (head), after ...`.
+`# not on head: why`, below the rest of the comment, leaves any edit out there,
+`# together with NAME, NAME.` where an edit of these is left out, and those with
+it. An import goes with the edits that use it.
 
     python3 -m patching.edits BASE_FILE [CLASS.]NAME
 
