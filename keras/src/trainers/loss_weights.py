@@ -108,13 +108,15 @@ class HandedWeights:
             variables: Some of `self.variables`.
             values: A scalar tensor for each of them.
         """
+        before = self._values
         self._values = {
             id(variable): value for variable, value in zip(variables, values)
         }
         try:
             yield
         finally:
-            self._values = {}
+            # A compiled step may be part of another one.
+            self._values = before
 
     def read(self, weight):
         return self._values.get(id(weight), weight)

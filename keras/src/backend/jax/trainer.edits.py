@@ -5,8 +5,8 @@ metrics honour the masks of predictions in training, too. The end of the data is
 found out before a step, and arrays that don't divide among the devices are
 refused.
 """
-# Some names are those of the base.
-# ruff: noqa: F821
+# Some names are those of the base, and some are for what follows there.
+# ruff: noqa: F821, F841
 
 import contextlib
 import itertools
@@ -69,6 +69,16 @@ class JAXTrainer:
         if distribution_lib.distribution() is not None:
             parts = zip(self._get_state_sharding_spec(), is_part_of_state)
             shardings = None, tuple(part for part, is_in in parts if is_in)
+        return self._jit_with_weights(step, shardings)
+
+    # adds: a compiled step kept the loss weights that it was traced with.
+    def _jit_with_weights(self, step, shardings):
+        """Compiles a step that is handed loss weights that are variables.
+
+        Args:
+            step: Called with the state and a batch, or several batches.
+            shardings: How what it returns is laid out, or `None`.
+        """
         # What belongs to the model is in the state already.
         own = {id(variable) for variable in self.variables}
         handed = getattr(self._compile_loss, "handed_weights", None)
@@ -88,13 +98,26 @@ class JAXTrainer:
             step_with_weights, donate_argnums=0, out_shardings=shardings
         )
 
-        def step_on_state(state, data):
+        def value_of(variable):
+            value = handed.read(variable)
             # With its dtype, lest the first assignment is the first to have a
             # definite one and has the step traced again.
-            values = [jax.numpy.asarray(v.value, v.dtype) for v in weights]
-            return compiled(state, data, values)
+            value = variable.value if value is variable else value
+            return jax.numpy.asarray(value, variable.dtype)
+
+        def step_on_state(state, data):
+            return compiled(state, data, list(map(value_of, weights)))
 
         return step_on_state
+
+    # in _make_function (head), replaces 1a48122b8757: the same.
+    def _(self, step_function, out_shardings):
+        step_function = self._jit_with_weights(step_function, out_shardings)
+
+    # in _make_function (head), replaces db8e0cc411d9: the same, for several
+    # steps in one execution.
+    def _(self, scan_fn, out_shardings):
+        multi_step_fn = self._jit_with_weights(scan_fn, out_shardings)
 
     # replaces 80cf7f170ef6, 4bd32fa05e0c: a compiled step kept the loss weights
     # that it was traced with.
