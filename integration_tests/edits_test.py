@@ -324,7 +324,8 @@ def test_build_refuses_a_changed_base(tmp_path):
         source = file.read_text(encoding="utf-8")
         target = tmp_path / path
         target.parent.mkdir(parents=True, exist_ok=True)
-        for one in edits.read(source, path):
+        of_releases, _ = edits.chosen(edits.read(source, path), False)
+        for one in of_releases:
             if one.accepted is None:
                 continue
             name = one.names[0]
