@@ -21,7 +21,13 @@ from keras.src.trainers.data_adapters.array_data_adapter import ArrayDataAdapter
 
 # or Trainer: its name on head.
 class JAXTrainer:
-    # adds: an epoch without data had the logs of the one before.
+    # in _maybe_symbolic_build (head), before 73a085825dd1: an epoch without
+    # data had the logs of the one before.
+    def _(self, iterator):
+        if iterator is not None:
+            iterator.trainer = self
+
+    # adds (3.15): the same.
     def _symbolic_build(self, iterator=None, data_batch=None):
         if iterator is not None:
             iterator.trainer = self
@@ -134,6 +140,28 @@ class JAXTrainer:
             is_part_of_state = True, True, False, True
             step = self._compile_step(self.test_step, is_part_of_state)
             self.test_function = self._make_function(step)
+
+    # in train_on_batch (head), replaces 993f696dffab: where an execution takes
+    # several steps, each sample was one.
+    def _(self, state, data):
+        logs, state = self.train_function(state, map(self._one_step, data()))
+
+    # in test_on_batch (head), replaces 6d32fd4e2374: the same.
+    def _(self, state, data):
+        logs, state = self.test_function(state, map(self._one_step, data()))
+
+    # in predict_on_batch (head), replaces ae71d3635d81: the same.
+    def _(self, state, data):
+        batch_outputs, state = self.predict_function(
+            state, map(self._one_step, data())
+        )
+
+    # adds (head): shared by the three.
+    def _one_step(self, batch):
+        """A batch as what a compiled function takes for the data of a step."""
+        if self.steps_per_execution == 1:
+            return batch
+        return data_adapter_utils.PartialBatchList([batch])
 
     # replaces 67c7e33798cd: differentiation made new arrays of the predictions,
     # without their masks, and the metrics counted what is masked.
