@@ -364,16 +364,17 @@ def with_docstring(edit, target, lines):
     return "".join(own)
 
 
-def apply(base, edit, name="edit", on_head=False):
+def apply(base, edit, name="edit", on_head=False, may_be_there=False):
     """Applies an edit file to a module.
-
-    Applying it again changes nothing.
 
     Args:
         base: The source of the module.
         edit: The source of the edit file.
         name: What errors call the edit file.
         on_head: Whether the base is newer than Keras 3.15.
+        may_be_there: Whether the base may have some of it already, which then
+            changes nothing. Elsewhere, a statement that is gone is an error,
+            even if what replaces it stands somewhere in its definition.
 
     Returns:
         The edited source.
@@ -382,7 +383,7 @@ def apply(base, edit, name="edit", on_head=False):
         EditError: If the module lacks what edits were written for, or already
             has what is to be added. It names all of these edits.
     """
-    job = _Job(base, name)
+    job = _Job(base, name, may_be_there)
     kept, left_out = chosen(read(edit, name), on_head)
     for one in _for_base(kept, job.present, job.lines):
         if isinstance(one, InnerEdit):
@@ -434,10 +435,12 @@ class _Job:
     Args:
         base: The source of the module.
         name: What errors call the edit file.
+        may_be_there: See `apply`.
     """
 
-    def __init__(self, base, name):
+    def __init__(self, base, name, may_be_there):
         self.name = name
+        self.may_be_there = may_be_there
         self.lines = lines_of(base)
         self.tree = ast.parse(base)
         self.present = {}
@@ -525,10 +528,10 @@ class _Job:
             if found.digits in one.accepted
         ]
         if len(equal) != one.count or one.number > one.count:
-            if one.text and statements.is_there(
-                one.text, self.lines[target.start : target.end]
-            ):
-                return
+            own = self.lines[target.start : target.end]
+            if self.may_be_there and one.text:
+                if statements.is_there(one.text, own):
+                    return
             self.refuse(
                 f"{one.place}: {target.name} has {len(equal)} statements "
                 f"{' or '.join(one.accepted)} instead of {one.count}: look at "

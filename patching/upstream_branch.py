@@ -160,8 +160,9 @@ def changed_files(part, read):
 def _applied(base, file, part):
     """The edited source, `None` if it can't be, and why."""
     name = f"{part.name}: {file.name}"
+    source = file.read_text(encoding="utf-8")
     try:
-        return edits.apply(base, file.read_text(encoding="utf-8"), name), []
+        return edits.apply(base, source, name, may_be_there=True), []
     except edits.EditError as error:
         return None, error.problems
 
