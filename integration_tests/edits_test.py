@@ -809,3 +809,33 @@ def test_what_is_left_out_on_head():
     assert "        one()\n        g(one)\n    five()\n\n" in head
     for name in ("two", "three", "four"):
         assert f"def {name}(" not in head
+
+
+# Of `keras.src.backend` and `keras.src.ops` up to 3.15; elsewhere on head.
+MOVED = {
+    "backend": {
+        "cast",
+        "convert_to_numpy",
+        "convert_to_tensor",
+        "get_keras_mask",
+        "is_float_dtype",
+        "is_tensor",
+        "set_keras_mask",
+        "standardize_dtype",
+    },
+    "ops": {"name_scope"},
+}
+
+
+@pytest.mark.parametrize(
+    "path", [*pip_build.overlay(), *pip_build.edit_files()]
+)
+def test_our_modules_use_names_of_both_bases(path):
+    file = {**pip_build.overlay(), **pip_build.edit_files()}[path]
+    used = [
+        (node.value.id, node.attr)
+        for node in edits.ast.walk(edits.ast.parse(file.read_text("utf-8")))
+        if isinstance(node, edits.ast.Attribute)
+        and isinstance(node.value, edits.ast.Name)
+    ]
+    assert not [pair for pair in used if pair[1] in MOVED.get(pair[0], ())]

@@ -492,7 +492,9 @@ def reduced(values, weight, mask, reduction):
 def tensor(x, mask=None):
     x = keras.ops.convert_to_tensor(x, dtype="float32")
     if mask is not None:
-        backend.set_keras_mask(x, mask=keras.ops.convert_to_tensor(mask))
+        backend.common.masking.set_keras_mask(
+            x, mask=keras.ops.convert_to_tensor(mask)
+        )
     return x
 
 
@@ -563,7 +565,7 @@ def test_grid(name, dtype):
         size = np.maximum(abs(values), case.inside)
         for reduction, loss in losses.items():
             got = loss(y_true, y_pred, sample_weight=given)
-            got_dtype = backend.standardize_dtype(got.dtype)
+            got_dtype = backend.common.standardize_dtype(got.dtype)
             got = keras.ops.convert_to_numpy(keras.ops.cast(got, "float32"))
             expected = reduced(values, weight, mask, reduction)
             off = TOLERANCES[dtype] * reduced(size, weight, mask, reduction)

@@ -72,7 +72,9 @@ def close(found, expected, rtol=1e-5):
 
 def masked(array, mask):
     tensor = ops.convert_to_tensor(array)
-    keras_backend.set_keras_mask(tensor, ops.convert_to_tensor(mask))
+    keras_backend.common.masking.set_keras_mask(
+        tensor, ops.convert_to_tensor(mask)
+    )
     return tensor
 
 
@@ -96,7 +98,7 @@ class Passing(keras.Model):
         for i, prediction in enumerate(keras.tree.flatten(predictions)):
             mask = inputs.get(f"mask_{i}")
             if mask is not None:
-                keras_backend.set_keras_mask(prediction, mask)
+                keras_backend.common.masking.set_keras_mask(prediction, mask)
         return predictions
 
 
@@ -2397,11 +2399,11 @@ def as_described(x):
     """Shape and dtype of an array, or `None`."""
     if x is None:
         return None
-    return tuple(x.shape), keras_backend.standardize_dtype(x.dtype)
+    return tuple(x.shape), keras_backend.common.standardize_dtype(x.dtype)
 
 
 def mask_of(x):
-    mask = keras_backend.get_keras_mask(x)
+    mask = keras_backend.common.masking.get_keras_mask(x)
     return None if mask is None else ops.convert_to_numpy(mask).tolist()
 
 
@@ -2541,7 +2543,7 @@ def stepping(program, data, arrange, losses, metrics, weighted_metrics):
         tensors = [ops.convert_to_tensor(p, dtype) for p in predictions]
         for tensor, mask in zip(tensors, masks):
             if mask is not None:
-                keras_backend.set_keras_mask(
+                keras_backend.common.masking.set_keras_mask(
                     tensor, ops.convert_to_tensor(mask)
                 )
         loss = CompileLoss(losses)

@@ -298,14 +298,13 @@ BY_HAND = (
     ),
     (
         "a mask is skipped",
-        "mask = backend.get_keras_mask(y_pred)",
+        "mask = get_keras_mask(y_pred)",
         "mask = None",
     ),
     (
         "a variable is read once",
-        "if isinstance(weight, backend.Variable) or backend.is_tensor(weight):"
-        " pass",
-        "if backend.is_tensor(weight): pass",
+        "if isinstance(weight, backend.Variable) or is_tensor(weight): pass",
+        "if is_tensor(weight): pass",
     ),
 )
 

@@ -17,6 +17,9 @@ from keras.src import dtype_policies
 from keras.src import ops
 from keras.src import tree
 from keras.src.api_export import keras_export
+from keras.src.backend.common.masking import get_keras_mask
+from keras.src.backend.common.variables import is_float_dtype
+from keras.src.backend.common.variables import standardize_dtype
 from keras.src.losses import native
 from keras.src.losses import ownership
 from keras.src.losses import replicas
@@ -112,15 +115,15 @@ class Loss(KerasSaveable):
         Raises:
             ValueError: If sample weights or mask don't fit the unreduced loss.
         """
-        with ops.name_scope(self.name):
-            mask = backend.get_keras_mask(y_pred)
+        with backend.name_scope(self.name):
+            mask = get_keras_mask(y_pred)
             if sample_weight is not None:
                 sample_weight = ops.convert_to_tensor(sample_weight, self.dtype)
             values = self._unreduced(y_true, y_pred, sample_weight, mask)
             return reduce_weighted_values(
                 values,
                 sample_weight=sample_weight,
-                mask=weighting.both(mask, backend.get_keras_mask(values)),
+                mask=weighting.both(mask, get_keras_mask(values)),
                 reduction=self.reduction,
                 dtype=self.dtype,
             )
@@ -156,7 +159,7 @@ class Loss(KerasSaveable):
         values = self._unreduced(y_true, y_pred)
         if weighting.rank_of(values) != 0:
             return values
-        mask = backend.get_keras_mask(y_pred)
+        mask = get_keras_mask(y_pred)
         if mask is None:
             shape = ops.shape(tree.flatten(y_pred)[0])[:1]
         else:
@@ -183,7 +186,7 @@ class Loss(KerasSaveable):
             return self._tensor(x)
         if not hasattr(x, "dtype"):
             x = np.asarray(x)
-        if backend.is_float_dtype(backend.standardize_dtype(x.dtype)):
+        if is_float_dtype(standardize_dtype(x.dtype)):
             return self._tensor(x)
         return ops.convert_to_tensor(x)
 

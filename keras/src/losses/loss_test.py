@@ -104,7 +104,9 @@ def mask_of(x):
 
 def masked(y_pred, mask):
     y_pred = ops.convert_to_tensor(y_pred)
-    backend.set_keras_mask(y_pred, mask=ops.convert_to_tensor(mask))
+    backend.common.masking.set_keras_mask(
+        y_pred, mask=ops.convert_to_tensor(mask)
+    )
     return y_pred
 
 
@@ -464,8 +466,10 @@ class DtypeTest(LossTestCase):
 
         self.assertLoss(Watching()(of(has_label), of(has_prediction)), 1.0)
         for x in seen:
-            self.assertTrue(backend.is_tensor(x))
-            self.assertEqual(backend.standardize_dtype(x.dtype), "float32")
+            self.assertTrue(ops.is_tensor(x))
+            self.assertEqual(
+                backend.common.standardize_dtype(x.dtype), "float32"
+            )
 
     @parameterized.named_parameters(
         named(
@@ -488,7 +492,7 @@ class DtypeTest(LossTestCase):
             reduction=reduction,
             dtype=dtype,
         )
-        self.assertEqual(backend.standardize_dtype(value.dtype), dtype)
+        self.assertEqual(backend.common.standardize_dtype(value.dtype), dtype)
         self.assertLoss(ops.cast(value, "float32"), expected[reduction])
 
     def test_masks_are_bools(self):
@@ -616,7 +620,7 @@ class IntegerLabelsTest(LossTestCase):
             from_logits=True, dtype=dtype if way == "argument" else None
         )
         value = loss(labels, self.logits())
-        self.assertEqual(backend.standardize_dtype(value.dtype), dtype)
+        self.assertEqual(backend.common.standardize_dtype(value.dtype), dtype)
         # Of that size are the steps of bfloat16 numbers around 1.
         self.assertAllClose(ops.cast(value, "float32"), 0.0, atol=2**-7)
 
@@ -649,7 +653,7 @@ class IntegerLabelsTest(LossTestCase):
         class Watching(Loss):
             def call(self, y_true, y_pred):
                 for x in (y_true, y_pred):
-                    seen.append(backend.standardize_dtype(x.dtype))
+                    seen.append(backend.common.standardize_dtype(x.dtype))
                 return ops.mean(y_pred, axis=-1)
 
         if way == "floatx":
@@ -713,7 +717,7 @@ class IntegerLabelsTest(LossTestCase):
     def test_float_labels_are_cast(self, dtype):
         loss = losses.MeanSquaredError(dtype=dtype)
         value = loss(array([0, 1]), array([[2], [4]]))
-        self.assertEqual(backend.standardize_dtype(value.dtype), dtype)
+        self.assertEqual(backend.common.standardize_dtype(value.dtype), dtype)
         # (4 + 9) / 2
         self.assertLoss(ops.cast(value, "float32"), 6.5)
 
@@ -721,7 +725,9 @@ class IntegerLabelsTest(LossTestCase):
         # float32 holds all class indices: losses go on seeing one dtype.
         labels = array([[0], [1]], "int32")
         value = SquaredError()(labels, array([[2], [4]]))
-        self.assertEqual(backend.standardize_dtype(value.dtype), "float32")
+        self.assertEqual(
+            backend.common.standardize_dtype(value.dtype), "float32"
+        )
         self.assertLoss(value, 6.5)
 
     @parameterized.named_parameters(named(dtype=NARROW))
@@ -734,7 +740,7 @@ class IntegerLabelsTest(LossTestCase):
         # Errors 2, 3; gradients 2 * error * x: 8, 24. All are whole numbers.
         x, y = array([[2], [4]]), array([0, 1], "int32")
         value = loss(y, x)
-        self.assertEqual(backend.standardize_dtype(value.dtype), dtype)
+        self.assertEqual(backend.common.standardize_dtype(value.dtype), dtype)
         self.assertLoss(ops.cast(value, "float32"), 6.5)
         model = scaling_model((1,), loss=loss)
         self.assertStep(model, "fit", x, y, None, loss=6.5, gradient=16.0)
@@ -903,7 +909,7 @@ class NothingLeftTest(LossTestCase):
         x[0, 0, 0] = np.nan
         loss = losses.MeanSquaredError(reduction=reduction)
         y, weight = np.zeros_like(x), array([0, 1])
-        value = backend.convert_to_numpy(loss(y, x, weight))
+        value = ops.convert_to_numpy(loss(y, x, weight))
         self.assertTrue(np.isnan(value))
         model = scaling_model((3, 1), loss=loss)
         logged = self.run_model(model, "evaluate", x, y, weight)
@@ -915,7 +921,7 @@ class NothingLeftTest(LossTestCase):
         x[0, 0, 0] = np.nan
         loss = losses.MeanSquaredError(reduction=reduction)
         value = loss(np.zeros_like(x), masked(x, ~np.isnan(x[..., 0])))
-        self.assertTrue(np.isnan(backend.convert_to_numpy(value)))
+        self.assertTrue(np.isnan(ops.convert_to_numpy(value)))
 
     def test_nan_stays_in_its_sample(self):
         x = self.x.copy()

@@ -9,6 +9,7 @@ import functools
 
 from keras.src import backend
 from keras.src import ops
+from keras.src.losses import backend_ops
 
 
 def is_on_keras_device(tensor):
@@ -19,7 +20,7 @@ def is_on_keras_device(tensor):
     """
     if backend.backend() != "torch":
         return True
-    wanted, device = backend.torch.core.get_device(), tensor.device
+    wanted, device = backend_ops.torch_device(), tensor.device
     if device.type != wanted or device.index is None:
         return device.type == wanted
     import torch

@@ -67,7 +67,7 @@ def tensors(*values, dtype="float32"):
 
 
 def dtype_of(x):
-    return backend.standardize_dtype(x.dtype)
+    return backend.common.variables.standardize_dtype(x.dtype)
 
 
 class NativeTest(testing.TestCase):

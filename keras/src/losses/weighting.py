@@ -8,9 +8,10 @@ but the one row that is meant for all.
 
 import math
 
-from keras.src import backend
 from keras.src import ops
 from keras.src import tree
+from keras.src.backend.common.variables import standardize_dtype
+from keras.src.losses import backend_ops
 from keras.src.losses import native
 from keras.src.losses import replicas
 
@@ -22,7 +23,7 @@ class _DtypeNames(dict):
     """
 
     def __missing__(self, dtype):
-        self[dtype] = backend.standardize_dtype(dtype)
+        self[dtype] = standardize_dtype(dtype)
         return self[dtype]
 
 
@@ -31,7 +32,7 @@ dtype_names = _DtypeNames()
 
 def is_tensor_of(x, dtype):
     """Whether casting `x` would do nothing."""
-    return backend.is_tensor(x) and dtype_names[x.dtype] == dtype
+    return backend_ops.is_tensor(x) and dtype_names[x.dtype] == dtype
 
 
 def is_converted(x, dtype):

@@ -11,6 +11,7 @@ resolved into flat lists (`loss_plan.py`, `metric_plan.py`). Each step is a loop
 over one.
 """
 
+from keras.src import backend
 from keras.src import losses as losses_module
 from keras.src import metrics as metrics_module
 from keras.src import ops
@@ -382,7 +383,7 @@ class CompileLoss(losses_module.Loss):
         return loss_plan.with_loss(self._user_loss, matcher)
 
     def __call__(self, y_true, y_pred, sample_weight=None):
-        with ops.name_scope(self.name):
+        with backend.name_scope(self.name):
             return self.call(y_true, y_pred, sample_weight)
 
     def call(self, y_true, y_pred, sample_weight=None):
@@ -412,11 +413,19 @@ class CompileLoss(losses_module.Loss):
         return sum(contributions[1:], start=contributions[0])
 
     def _raw_loss(self, loss, target, batch):
-        raw = loss(
-            loss_plan.at(target, batch.labels),
-            loss_plan.at(target, batch.predictions),
-            loss_plan.sample_weight_at(target, batch.sample_weights),
-        )
+        y_true = loss_plan.at(target, batch.labels)
+        y_pred = loss_plan.at(target, batch.predictions)
+        weight = loss_plan.sample_weight_at(target, batch.sample_weights)
+        try:
+            raw = loss(y_true, y_pred, weight)
+        except ValueError as error:
+            if type(error) is not ValueError:
+                # A user's own, which may be waited for.
+                raise
+            matcher = next(iter(self._matchers.values()))
+            raise loss_plan.failed(
+                error, loss, target, matcher, y_true, y_pred
+            ) from error
         if not weighting.is_tensor_of(raw, self._dtype):
             raw = ops.cast(raw, self._dtype)
         if len(raw.shape) == 0:

@@ -491,6 +491,30 @@ class CompileLossTest(testing.TestCase):
         with self.assertRaisesRegex(ValueError, "3 entries"):
             compile_loss((ZEROS, ZEROS), (X, X))
 
+    def test_an_error_of_a_loss_names_its_output(self):
+        def refuse(y_true, y_pred):
+            raise ValueError("No such label.")
+
+        compile_loss = CompileLoss(["mse", refuse], output_names=["a", "b"])
+        labels = [np.ones((2, 1)), np.ones((2, 1))]
+        predictions = [np.ones((2, 1)), np.ones((2, 3))]
+        with self.assertRaises(ValueError) as raised:
+            compile_loss(labels, predictions)
+        message = str(raised.exception)
+        for words in ("output 'b' failed. No such label.", "(2, 1)", "(2, 3)"):
+            self.assertIn(words, message)
+        self.assertEqual(str(raised.exception.__cause__), "No such label.")
+
+    def test_an_error_of_a_kind_of_its_own_stays_it(self):
+        class NoSuchLabel(ValueError):
+            pass
+
+        def refuse(y_true, y_pred):
+            raise NoSuchLabel("why")
+
+        with self.assertRaisesRegex(NoSuchLabel, "^why$"):
+            CompileLoss(["mse", refuse])([ZEROS, ZEROS], [X, X])
+
     def test_an_output_that_is_one_number(self):
         compile_loss = CompileLoss({"a": lambda _, y_pred: y_pred, "b": "mse"})
         for number, x in ((1.0, X[:4]), (6.0, X[4:])):
@@ -694,8 +718,10 @@ class CompileMetricsTest(testing.TestCase):
         y_true = np.array([[1.0, 1.0, 0.0], [1.0, 0.0, 0.0]], "float32")
         y_pred = np.array([[0.9, 0.2, 0.9], [0.9, 0.9, 0.9]], "float32")
         mask = np.array([[True, True, False], [True, False, False]])
-        y_pred = backend.convert_to_tensor(y_pred[..., None])
-        backend.set_keras_mask(y_pred, backend.convert_to_tensor(mask))
+        y_pred = ops.convert_to_tensor(y_pred[..., None])
+        backend.common.masking.set_keras_mask(
+            y_pred, ops.convert_to_tensor(mask)
+        )
         compile_metrics = CompileMetrics(
             [metrics.Precision(), metrics.Recall(), "mae"], None
         )

@@ -5,8 +5,6 @@ Data that holds no samples is refused instead of giving empty logs, and the
 trainer is told of an epoch that data which has ended before left empty.
 """
 
-import contextlib
-
 
 class EpochIterator:
     # replaces a42e8ef4b2ac: no batches at all were an epoch without logs.
@@ -35,28 +33,20 @@ class EpochIterator:
             raise StopIteration
         return begin_step, end_step, batches
 
-    # replaces 494549649577: data of unknown length may turn out to be empty.
-    @contextlib.contextmanager
-    def catch_stop_iteration(self, batches=()):
-        """Ends the epoch where the data ends.
+    # in catch_stop_iteration, replaces f3c46dd61ad1: data of unknown length may
+    # turn out to be empty. `batches` is what was got of this execution's
+    # batches: its first one and nothing before it means that there is no data.
+    def _():
+        def catch_stop_iteration(self, batches=()): ...
 
-        Args:
-            batches: What was got of this execution's batches. Its first one
-                and nothing before it means that there is no data.
-        """
-        try:
-            yield
-        except StopIteration:
-            is_empty = self._is_first_execution and not batches
-            if self._num_batches is None:
-                if is_empty and not getattr(self, "_has_had_data", False):
-                    raise self._no_samples() from None
-                self._num_batches = self._steps_seen
-            if is_empty and hasattr(self, "trainer"):
-                self.trainer._has_empty_epoch = True
-            self._interrupted_warning()
-            self._current_iterator = None
-            self.data_adapter.on_epoch_end()
+    # in catch_stop_iteration, before 0e5ccd4b98c1, f4a704c84fcf: the same.
+    def _(self, batches):
+        is_empty = self._is_first_execution and not batches
+        had_data = getattr(self, "_has_had_data", False)
+        if is_empty and not had_data and self._num_batches is None:
+            raise self._no_samples() from None
+        if is_empty and hasattr(self, "trainer"):
+            self.trainer._has_empty_epoch = True
 
     # adds: how data without samples is refused.
     def _no_samples(self):

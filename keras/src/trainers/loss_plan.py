@@ -223,6 +223,25 @@ def require_number(raw, loss, target, matcher, received):
     )
 
 
+def failed(error, loss, target, matcher, y_true, y_pred):
+    """The error of a loss, with the output that it failed on.
+
+    Args:
+        error: What the loss raised.
+        loss: The loss.
+        target: Where it applies.
+        matcher: The `OutputMatcher` of the outputs.
+        y_true: The labels that it got.
+        y_pred: The predictions that it got.
+    """
+    targets = " and ".join(map(matcher.display_name, below(target)))
+    return ValueError(
+        f"The loss {getattr(loss, 'name', loss)!r} of output {targets} failed. "
+        f"{error}\n"
+        f"Received: y_true={describe(y_true)}, y_pred={describe(y_pred)}"
+    )
+
+
 def at(target, leaves):
     """What stands at an output, or at a sub-structure of outputs."""
     return leaves[target] if isinstance(target, int) else target.pack(leaves)

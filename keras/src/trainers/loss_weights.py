@@ -10,6 +10,8 @@ import numpy as np
 
 from keras.src import backend
 from keras.src import ops
+from keras.src.losses.backend_ops import convert_to_numpy
+from keras.src.losses.backend_ops import is_tensor
 from keras.src.trainers.argument_errors import invalid
 from keras.src.trainers.output_structure import describe
 from keras.src.trainers.output_structure import flatten_with_paths
@@ -51,7 +53,7 @@ def plain_weights(loss_weights):
             return converted if isinstance(weight, list) else tuple(converted)
         if weight is None:
             return None
-        if isinstance(weight, backend.Variable) or backend.is_tensor(weight):
+        if isinstance(weight, backend.Variable) or is_tensor(weight):
             # Kept as it is: its value may change between steps.
             if len(weight.shape) == 0:
                 return weight
@@ -59,7 +61,7 @@ def plain_weights(loss_weights):
                 raise refuse(weight)
             # NumPy knows nothing of bfloat16.
             wide = backend.result_type(weight.dtype, "float32")
-            weight = backend.convert_to_numpy(ops.cast(weight, wide))
+            weight = convert_to_numpy(ops.cast(weight, wide))
         array = np.asarray(weight)
         # To NumPy, bfloat16 is a type that somebody made up.
         is_real = array.dtype.kind in "biuf" or array.dtype.name == "bfloat16"
@@ -106,13 +108,15 @@ class HandedWeights:
             variables: Some of `self.variables`.
             values: A scalar tensor for each of them.
         """
+        before = self._values
         self._values = {
             id(variable): value for variable, value in zip(variables, values)
         }
         try:
             yield
         finally:
-            self._values = {}
+            # A compiled step may be part of another one.
+            self._values = before
 
     def read(self, weight):
         return self._values.get(id(weight), weight)
@@ -145,8 +149,8 @@ def current_loss_weights(loss_weights):
             # A namedtuple can't be saved.
             kind = list if isinstance(weight, list) else tuple
             return kind(map(convert, weight))
-        if isinstance(weight, backend.Variable) or backend.is_tensor(weight):
-            return backend.convert_to_numpy(weight).tolist()
+        if isinstance(weight, backend.Variable) or is_tensor(weight):
+            return convert_to_numpy(weight).tolist()
         return weight
 
     return convert(loss_weights)

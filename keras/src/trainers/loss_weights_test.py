@@ -55,7 +55,7 @@ class LossWeightsTest(testing.TestCase):
             weighed = loss_weights.weigh(raw, weight)
             self.assertAllClose(weighed, 6.0)
             self.assertEqual(
-                backend.standardize_dtype(weighed.dtype), "float32"
+                backend.common.standardize_dtype(weighed.dtype), "float32"
             )
 
     def test_what_is_saved_is_plain(self):

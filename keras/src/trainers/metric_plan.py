@@ -3,9 +3,9 @@
 Not part of upstream Keras 3.15.1, which hands all metrics the same.
 """
 
-from keras.src import backend
 from keras.src import metrics as metrics_module
 from keras.src import ops
+from keras.src.backend.common.masking import get_keras_mask
 from keras.src.losses import loss as loss_module
 from keras.src.losses import ownership
 from keras.src.losses import weighting
@@ -239,7 +239,7 @@ def update(metric, y_true, y_pred, sample_weight):
             loss_module.warn_of_ranks(found, y_true, y_pred)
     else:
         weight = weighting.apply_mask(
-            sample_weight, backend.get_keras_mask(y_pred), metric.dtype, "sum"
+            sample_weight, get_keras_mask(y_pred), metric.dtype, "sum"
         )
         if not isinstance(metric, metrics_module.MeanMetricWrapper):
             if weight is not None:

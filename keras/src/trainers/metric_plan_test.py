@@ -43,7 +43,7 @@ class TwoResults(Recorder):
 
 def masked(y_pred, mask):
     y_pred = ops.convert_to_tensor(y_pred)
-    backend.set_keras_mask(y_pred, ops.convert_to_tensor(mask))
+    backend.common.masking.set_keras_mask(y_pred, ops.convert_to_tensor(mask))
     return y_pred
 
 
@@ -98,7 +98,9 @@ class MetricsListTest(testing.TestCase):
             (7.0, [[True, False], [False, False]]),
         ):
             y_pred = ops.full((2, 2, 1), largest)
-            backend.set_keras_mask(y_pred, ops.convert_to_tensor(mask))
+            backend.common.masking.set_keras_mask(
+                y_pred, ops.convert_to_tensor(mask)
+            )
             metrics_list.update_state(ops.zeros((2, 2, 1)), y_pred)
         # (3 * 1 + 7) / 4
         found = metrics_list.metrics[0].result()

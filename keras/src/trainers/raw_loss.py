@@ -9,6 +9,7 @@ import threading
 from keras.src import backend
 from keras.src import metrics as metrics_module
 from keras.src import ops
+from keras.src.losses import backend_ops
 from keras.src.losses import native
 from keras.src.losses import weighting
 
@@ -150,5 +151,5 @@ def record(metrics, values, size):
     counts = [metric.count for metric in metrics]
     dtype = sums[0].dtype
     if not weighting.is_tensor_of(values[0], dtype):
-        values = [backend.cast(value, dtype) for value in values]
+        values = [backend_ops.cast(value, dtype) for value in values]
     native.add_to_sums(sums, counts, values, size)

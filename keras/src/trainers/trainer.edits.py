@@ -291,7 +291,7 @@ class Trainer:
             metrics.built or not backend.in_stateless_scope()
         ):
             # An override may give the metrics something else than this.
-            if type(self).compute_metrics is Trainer.compute_metrics:
+            if type(self).compute_metrics is __class__.compute_metrics:
                 metrics.prepare(y, y_pred)
         arguments = {}
         if self._compute_loss_has_training_arg:
@@ -303,7 +303,7 @@ class Trainer:
         if compile_loss is not None:
             compile_loss.sizes.tell()
         elif self.loss is not None:
-            is_override = type(self).compute_loss is not Trainer.compute_loss
+            is_override = type(self).compute_loss is not __class__.compute_loss
             if not (is_override or self.losses):
                 raise ValueError(
                     "No loss to compute. Every loss of `compile` is `None`, "

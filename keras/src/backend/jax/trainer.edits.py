@@ -5,22 +5,34 @@ metrics honour the masks of predictions in training, too. The end of the data is
 found out before a step, and arrays that don't divide among the devices are
 refused.
 """
-# Some names are those of the base.
-# ruff: noqa: F821
+# Some names are those of the base, and some are for what follows there.
+# ruff: noqa: F821, F841
 
 import contextlib
 import itertools
 
 import jax
 
-from keras.src import backend
 from keras.src import tree
+from keras.src.backend.common.masking import get_keras_mask
+from keras.src.backend.common.masking import set_keras_mask
 from keras.src.trainers.data_adapters.array_data_adapter import ArrayDataAdapter
 
 
 # or Trainer: its name on head.
 class JAXTrainer:
-    # adds: an epoch without data had the logs of the one before.
+    # in _maybe_symbolic_build (head), before 73a085825dd1: an epoch without
+    # data had the logs of the one before.
+    def _(self, iterator):
+        if iterator is not None:
+            iterator.trainer = self
+
+    # in _maybe_symbolic_build (head), replaces f0d6990afcaa: it said neither
+    # what came nor what was expected.
+    def _(self, iterator):
+        raise iterator._no_samples() from None
+
+    # adds (3.15): an epoch without data had the logs of the one before.
     def _symbolic_build(self, iterator=None, data_batch=None):
         if iterator is not None:
             iterator.trainer = self
@@ -68,6 +80,16 @@ class JAXTrainer:
         if distribution_lib.distribution() is not None:
             parts = zip(self._get_state_sharding_spec(), is_part_of_state)
             shardings = None, tuple(part for part, is_in in parts if is_in)
+        return self._jit_with_weights(step, shardings)
+
+    # adds: a compiled step kept the loss weights that it was traced with.
+    def _jit_with_weights(self, step, shardings):
+        """Compiles a step that is handed loss weights that are variables.
+
+        Args:
+            step: Called with the state and a batch, or several batches.
+            shardings: How what it returns is laid out, or `None`.
+        """
         # What belongs to the model is in the state already.
         own = {id(variable) for variable in self.variables}
         handed = getattr(self._compile_loss, "handed_weights", None)
@@ -87,13 +109,26 @@ class JAXTrainer:
             step_with_weights, donate_argnums=0, out_shardings=shardings
         )
 
-        def step_on_state(state, data):
+        def value_of(variable):
+            value = handed.read(variable)
             # With its dtype, lest the first assignment is the first to have a
             # definite one and has the step traced again.
-            values = [jax.numpy.asarray(v.value, v.dtype) for v in weights]
-            return compiled(state, data, values)
+            value = variable.value if value is variable else value
+            return jax.numpy.asarray(value, variable.dtype)
+
+        def step_on_state(state, data):
+            return compiled(state, data, list(map(value_of, weights)))
 
         return step_on_state
+
+    # in _make_function (head), replaces 1a48122b8757: the same.
+    def _(self, step_function, out_shardings):
+        step_function = self._jit_with_weights(step_function, out_shardings)
+
+    # in _make_function (head), replaces db8e0cc411d9: the same, for several
+    # steps in one execution.
+    def _(self, scan_fn, out_shardings):
+        multi_step_fn = self._jit_with_weights(scan_fn, out_shardings)
 
     # replaces 80cf7f170ef6, 4bd32fa05e0c: a compiled step kept the loss weights
     # that it was traced with.
@@ -110,6 +145,28 @@ class JAXTrainer:
             is_part_of_state = True, True, False, True
             step = self._compile_step(self.test_step, is_part_of_state)
             self.test_function = self._make_function(step)
+
+    # in train_on_batch (head), replaces 993f696dffab: where an execution takes
+    # several steps, each sample was one.
+    def _(self, state, data):
+        logs, state = self.train_function(state, map(self._one_step, data()))
+
+    # in test_on_batch (head), replaces 6d32fd4e2374: the same.
+    def _(self, state, data):
+        logs, state = self.test_function(state, map(self._one_step, data()))
+
+    # in predict_on_batch (head), replaces ae71d3635d81: the same.
+    def _(self, state, data):
+        batch_outputs, state = self.predict_function(
+            state, map(self._one_step, data())
+        )
+
+    # adds (head): shared by the three.
+    def _one_step(self, batch):
+        """A batch as what a compiled function takes for the data of a step."""
+        if self.steps_per_execution == 1:
+            return batch
+        return data_adapter_utils.PartialBatchList([batch])
 
     # replaces 67c7e33798cd: differentiation made new arrays of the predictions,
     # without their masks, and the metrics counted what is masked.
@@ -134,7 +191,7 @@ class JAXTrainer:
                 optimizer_variables=optimizer_variables,
             )
             outputs = tree.flatten(results[1])
-            masks = [backend.get_keras_mask(output) for output in outputs]
+            masks = [get_keras_mask(output) for output in outputs]
             return loss, (results, masks)
 
         differentiate = jax.value_and_grad(loss_of, has_aux=True)
@@ -144,7 +201,7 @@ class JAXTrainer:
         )
         for output, mask in zip(tree.flatten(y_pred), masks):
             if mask is not None:
-                backend.set_keras_mask(output, mask)
+                set_keras_mask(output, mask)
         trainable_variables, optimizer_variables = (
             self.optimizer.stateless_apply(
                 optimizer_variables, gradients, trainable_variables

@@ -57,8 +57,8 @@ def model_metadata(model, include_optimizer=True, require_config=True):
     return metadata
 
 
-# replaces 009d50267c50: what only training needs and is not there kept a model
-# from being loaded, or was called as if it were a function.
+# replaces 009d50267c50, ae4b27a6443a: what only training needs and is not there
+# kept a model from being loaded, or was called as if it were a function.
 def compile_args_from_training_config(training_config, custom_objects=None):
     """What a `.h5` file says about how the model was compiled.
 
@@ -70,17 +70,12 @@ def compile_args_from_training_config(training_config, custom_objects=None):
         A dict of arguments of `compile`. What has not been found in them
         raises an error when it is used.
     """
-    from keras.src import optimizers
-
     # Keras 2 does not save this one.
     is_keras_2 = "jit_compile" not in training_config
     with object_registration.CustomObjectScope(custom_objects or {}):
         config = training_config["optimizer_config"]
-        optimizer = optimizers.deserialize(config)
         arguments = {
-            "optimizer": _resolve_compile_arguments_compat(
-                optimizer, config, optimizers
-            ),
+            "optimizer": _loaded_optimizer(config, custom_objects or {}),
             "loss_weights": training_config["loss_weights"],
         }
         for name, deserialize, module in (
@@ -103,6 +98,23 @@ def compile_args_from_training_config(training_config, custom_objects=None):
                 if isinstance(metric, metrics_module.Metric):
                     metric._has_name_of_output = True
     return arguments
+
+
+# adds (3.15): each base has its own way with optimizers of Keras 2.
+def _loaded_optimizer(config, custom_objects):
+    from keras.src import optimizers
+
+    optimizer = optimizers.deserialize(config)
+    return _resolve_compile_arguments_compat(optimizer, config, optimizers)
+
+
+# adds (head): the same.
+def _loaded_optimizer(config, custom_objects):  # noqa: F811
+    from keras.src import optimizers
+
+    return optimizers.deserialize(
+        _adapt_optimizer_config(config, custom_objects)
+    )
 
 
 # adds: loading a model must not need what only training does.

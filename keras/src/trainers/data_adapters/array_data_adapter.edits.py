@@ -3,8 +3,8 @@
 
 Sample weights reach the rule that matches them to the outputs by name.
 """
-# Some names are those of the base.
-# ruff: noqa: F821
+# Some names are those of the base, and some are for what follows there.
+# ruff: noqa: F821, F841
 
 import math
 
@@ -14,48 +14,35 @@ from keras.src.trainers.output_structure import describe
 
 
 class ArrayDataAdapter:
-    # replaces b226a565230e: a dict of sample weights had to have the structure
-    # of the labels, and a label in a list was no label of a single output.
-    def __init__(
-        self,
-        x,
-        y=None,
-        sample_weight=None,
-        batch_size=None,
-        steps=None,
-        shuffle=False,
-        class_weight=None,
-    ):
-        if not can_convert_arrays((x, y, sample_weight)):
-            raise ValueError(
-                "Expected all elements of `x` to be array-like. So must be "
-                f"those of `y` and `sample_weight`. Received: x={describe(x)}, "
-                f"y={describe(y)}, sample_weight={describe(sample_weight)}"
-            )
-        if class_weight is not None:
-            if sample_weight is not None:
-                raise ValueError(
-                    "You cannot `class_weight` and `sample_weight` at the same "
-                    "time: multiply them, and pass `sample_weight`."
-                )
-            sample_weight = data_adapter_utils.class_weight_to_sample_weights(
-                y, class_weight
-            )
-        elif sample_weight is not None and tree.is_nested(y):
-            sample_weight = sample_weight_for_labels(y, sample_weight)
-        data = data_adapter_utils.pack_x_y_sample_weight(x, y, sample_weight)
-        data_adapter_utils.check_data_cardinality(data)
-        count = next(
-            leaf.shape[0] for leaf in tree.flatten(data) if leaf is not None
+    # in __init__, replaces 50b4903d498b: the error printed all of the data.
+    def _(x, y, sample_weight):
+        raise ValueError(
+            "Expected all elements of `x` to be array-like. So must be "
+            f"those of `y` and `sample_weight`. Received: x={describe(x)}, "
+            f"y={describe(y)}, sample_weight={describe(sample_weight)}"
         )
-        if not batch_size:
-            batch_size = max(1, math.ceil(count / steps)) if steps else 32
-        self._inputs = data
-        self._num_samples = count
-        self._batch_size = batch_size
-        self._size = math.ceil(count / batch_size)
-        self._partial_batch_size = count % batch_size
-        self._shuffle = shuffle
+
+    # in __init__, replaces b77301f81403: it says what to do.
+    def _():
+        raise ValueError(
+            "You cannot `class_weight` and `sample_weight` at the same "
+            "time: multiply them, and pass `sample_weight`."
+        )
+
+    # in __init__, replaces 415fface51a8: a dict of sample weights had to have
+    # the structure of the labels.
+    def _(y, sample_weight):
+        if tree.is_nested(y):
+            sample_weight = sample_weight_for_labels(y, sample_weight)
+
+    # in __init__, replaces 2a561724baff: a label in a list was no label of a
+    # single output.
+    def _(y):
+        y = data_adapter_utils.only_label(y)
+
+    # in __init__, replaces fff9510d103d: no samples were a division by zero.
+    def _(num_samples, steps):
+        batch_size = max(1, math.ceil(num_samples / steps)) if steps else 32
 
 
 # adds: sample weights go by name, or by the number of labels.
