@@ -912,13 +912,14 @@ def draw(results):
         goal = GOALS["call"][backend]
         ax.axhline(goal, color="black", ls=":", label="goal, N >= 8")
         ax.set_xscale("log", base=2)
+        ax.set_yscale("log", base=2)
+        ax.yaxis.set_major_formatter("{x:g}")
         ax.set_xticks(COUNTS, map(str, COUNTS))
         ax.grid(alpha=0.3)
         ax.set_title(BACKENDS[backend])
         ax.set_xlabel("outputs (dict)")
     # Shared by all, once all is drawn.
-    axes[0].set_ylim(bottom=0)
-    axes[0].set_ylabel("time / loop over stock's loss objects")
+    axes[0].set_ylabel("time / loop over stock's losses, log scale")
     handles, labels = axes[0].get_legend_handles_labels()
     figure.legend(handles, labels, loc="outside lower center", ncols=3)
     figure.savefig(PICTURE, dpi=110)

@@ -246,7 +246,7 @@ def draw_raw(axes, epochs, logs):
     curves = {name: logs[f"{name}_loss"] for name in LOSS_WEIGHTS}
     for name, raw in curves.items():
         axes.plot(epochs, raw, color=COLOURS[name], marker="o", ms=4, lw=2)
-    axes.set_yscale("log")
+    axes.set(yscale="log", ylabel="raw loss, log scale")
     axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
     axes.yaxis.set_major_formatter("{x:g}")
     axes.yaxis.set_minor_formatter(NullFormatter())

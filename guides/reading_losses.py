@@ -172,6 +172,7 @@ for name in losses:
         va="center",
     )
 left.set(yscale="log", xlabel="epoch", xlim=(0.5, 16), xticks=[1, 4, 8, 12])
+left.set_ylabel("raw loss, log scale")
 left.yaxis.set_major_formatter("{x:g}")
 left.set_title("Raw losses (test images)", loc="left")
 parts = {
@@ -185,6 +186,7 @@ right.stackplot(
 )
 right.plot(epochs, total, color="black", label="val_loss")
 right.set(xlabel="epoch", xticks=[1, 4, 8, 12], xlim=(1, 12), ylim=(0, None))
+right.set_ylabel("loss, weights applied")
 right.set_title("Contributions, and the total", loc="left")
 right.legend(frameon=False, reverse=True)
 figure.savefig(PICTURES / "guide_contributions.png", dpi=160)
@@ -365,7 +367,8 @@ right.plot(
     color=COLOURS["image"],
     label="image_loss",
 )
-right.set_yscale("log")
+right.set(yscale="log", ylabel="loss, log scale")
+left.set_ylabel("loss weight")
 right.yaxis.set_major_formatter("{x:g}")
 right.set_title("What is logged", loc="left")
 for axes in (left, right):
@@ -554,10 +557,10 @@ for run, style, text in ((logs, "-", "10"), (starved, "--", "3000")):
         color=COLOURS["digit"],
         label=f"{text}: accuracy {run['val_digit_accuracy'][-1]:.0%}",
     )
-left.set(yscale="log")
+left.set(yscale="log", ylabel="total, log scale")
 left.yaxis.set_major_formatter("{x:g}")
 left.set_title("val_loss: falls in both runs", loc="left")
-right.set(ylim=(0, None))
+right.set(ylim=(0, None), ylabel="raw loss")
 right.set_title("val_digit_loss: one run learns slowly", loc="left")
 right.axhline(np.log(10), color="grey", linewidth=1)
 right.annotate("guessing", (12, np.log(10) + 0.05), color="grey", ha="right")

@@ -134,8 +134,9 @@ def draw_raw(axes, logs):
     for name, values in raw.items():
         colour = colours.get(f"{name}_contribution", GREY)
         axes.plot(epochs, values, color=colour, marker="o", ms=3, lw=2)
+    axes.set_ylabel("raw loss")
     if raw and all(np.all(values > 0) for values in raw.values()):
-        axes.set_yscale("log")
+        axes.set(yscale="log", ylabel="raw loss, log scale")
         axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
         axes.yaxis.set_major_formatter("{x:g}")
         axes.yaxis.set_minor_formatter(NullFormatter())
@@ -197,7 +198,7 @@ def draw_terms(axes, logs):
     else:
         title = f"Terms miss loss by up to {np.max(missing):.2g}"
     finish(axes, title)
-    axes.set_xlim(0.5, len(epochs) + 0.5)
+    axes.set(xlim=(0.5, len(epochs) + 0.5), ylabel="loss, weights applied")
 
 
 def finish(axes, title):
