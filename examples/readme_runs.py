@@ -83,7 +83,7 @@ RUNS = {
         epochs("│", 2, 9) + "|├",
     ),
     "guide": Run(
-        ("guides/reading_losses.py",),
+        ("examples/render_guide.py",),
         pictures=tuple(
             NEW_PICTURES / f"guide_{name}.png"
             for name in (
