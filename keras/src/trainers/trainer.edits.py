@@ -4,14 +4,12 @@ Compiling again forgets what was compiled before, `evaluate`'s list and
 `metrics_names` agree, no step is made of no samples, and a step has all losses
 that layers add, and records them where somebody wants to know.
 """
-
-import warnings
+# The shells hold names that only the base defines.
+# ruff: noqa: F811, F821
 
 from keras.src import backend
 from keras.src import ops
-from keras.src import optimizers
 from keras.src import tree
-from keras.src.optimizers.loss_scale_optimizer import LossScaleOptimizer
 from keras.src.saving import serialization_lib
 from keras.src.trainers import class_weights
 from keras.src.trainers import metric_plan
@@ -20,8 +18,6 @@ from keras.src.trainers.compile_utils import CompileMetrics
 from keras.src.trainers.data_adapters import data_adapter_utils
 from keras.src.trainers.loss_weights import current_loss_weights
 from keras.src.trainers.raw_loss import TotalLoss
-from keras.src.utils import traceback_utils
-from keras.src.utils import tracking
 
 
 # or BaseTrainer: its name on head.
@@ -49,79 +45,32 @@ class Trainer:
         finally:
             self._maybe_reset_call_context()
 
-    # replaces 98ee80c63ae7, dbf84c5a4b50, ecccfe479e8d: losses and metrics of
-    # an earlier `compile` stayed in use, and the total was summed up in
-    # `floatx`. Before 3.15, nothing reads `_compiled_trainable_state`.
-    @traceback_utils.filter_traceback
-    @tracking.no_automatic_dependency_tracking
-    def compile(
-        self,
-        optimizer="rmsprop",
-        loss=None,
-        loss_weights=None,
-        metrics=None,
-        weighted_metrics=None,
-        run_eagerly=False,
-        steps_per_execution=1,
-        jit_compile="auto",
-        auto_scale_loss=True,
-    ):
-        if jit_compile == "auto":
-            jit_compile = not run_eagerly and self._resolve_auto_jit_compile()
-        elif jit_compile and run_eagerly:
-            warnings.warn(
-                "`jit_compile=True` has no effect with `run_eagerly=True`.",
-                stacklevel=2,
-            )
-            jit_compile = False
-
-        # What may be refused comes before any change to the model.
-        output_names = getattr(self, "output_names", None)
+    # in compile, before 1c23cdc74826: what may be refused comes before any
+    # change to the model.
+    def _(self, loss, loss_weights, metrics, weighted_metrics):
+        names = getattr(self, "output_names", None)
         compile_loss = compile_metrics = None
         if any(one is not None for one in tree.flatten(loss)):
-            compile_loss = CompileLoss(
-                loss, loss_weights, output_names=output_names
-            )
+            compile_loss = CompileLoss(loss, loss_weights, output_names=names)
         if not (metrics is None and weighted_metrics is None):
             compile_metrics = CompileMetrics(
-                metrics, weighted_metrics, output_names=output_names
+                metrics, weighted_metrics, output_names=names
             )
             compile_metrics.stand_beside(compile_loss)
-        optimizer = optimizers.get(optimizer)
 
-        self._compile_config = serialization_lib.SerializableDict(
-            optimizer=optimizer,
-            loss=loss,
-            loss_weights=loss_weights,
-            metrics=metrics,
-            weighted_metrics=weighted_metrics,
-            run_eagerly=run_eagerly,
-            steps_per_execution=steps_per_execution,
-            jit_compile=jit_compile,
-        )
+    # in compile, replaces 7918de86af4d: the losses of an earlier `compile`
+    # stayed in use.
+    def _(self, loss):
         self.loss = loss
         self._compile_loss = compile_loss
-        self._compile_metrics = compile_metrics
-        self._loss_tracker = TotalLoss(compile_loss)
-        self.train_function = None
-        self.test_function = None
-        self.predict_function = None
 
-        is_mixed = self.dtype_policy.name == "mixed_float16"
-        if is_mixed and auto_scale_loss and optimizer:
-            if not isinstance(optimizer, LossScaleOptimizer):
-                optimizer = LossScaleOptimizer(
-                    optimizer, name="loss_scale_optimizer"
-                )
-        self.optimizer = optimizer
-        self.run_eagerly = run_eagerly
-        self.jit_compile = jit_compile
-        self.steps_per_execution = steps_per_execution
-        self.stop_training = False
-        self._compiled_trainable_state = {
-            layer: layer.trainable for layer in self._flatten_layers()
-        }
-        self.compiled = True
+    # in compile, replaces 1477690cdb69: so did its metrics.
+    def _(self):
+        self._compile_metrics = compile_metrics
+
+    # in compile, replaces bdcd1fe4d493: the total was summed up in `floatx`.
+    def _(self):
+        self._loss_tracker = TotalLoss(compile_loss)
 
     # replaces 4d584e2e212b: loss weights that are variables could not be
     # saved on every backend.
@@ -160,21 +109,16 @@ class Trainer:
         return self._read_metrics()
 
     # replaces 0b2836185926: the same, where the base returns numbers.
-    def get_metrics_result(self):  # noqa: F811
+    def get_metrics_result(self):
         from keras.src.utils import python_utils
 
         return python_utils.pythonify_logs(self._read_metrics())
 
-    # replaces 4a85cfc21fb9: the terms of the total, while they are logged, come
-    # last, so that it is they that give way where two have one name.
-    @property
-    def metrics(self):
-        found = self._get_own_metrics() if self.compiled else [*self._metrics]
-        for layer in self._flatten_layers(include_self=False):
-            if not isinstance(layer, Trainer):
-                found += layer.metrics
+    # in metrics, before 31e2d7cd1703: the terms of the total, while they are
+    # logged, come last, so that they give way where two have one name.
+    def _(self):
         terms = getattr(self._loss_tracker, "terms", None)
-        return found if terms is None else [*found, *terms.metrics]
+        metrics.extend(getattr(terms, "metrics", ()))
 
     # adds: what the list form of `evaluate` leaves out.
     def _unlisted_metrics(self):
