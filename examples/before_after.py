@@ -235,7 +235,7 @@ def built():
 
 def stock():
     """The version of the base release."""
-    return pip_build.locked_base()[0]
+    return next(iter(pip_build.bases()))
 
 
 def run(keras, backend, *script):

@@ -365,7 +365,7 @@ class NativeTest(testing.TestCase):
         import torch
 
         tensor = types.SimpleNamespace(device=torch.device(device))
-        core = backend.torch.core
+        core = getattr(backend.torch, "ops", backend.torch).core
         with (
             mock.patch.object(core, "get_device", lambda: wanted),
             mock.patch.object(torch.cuda, "current_device", lambda: current),
