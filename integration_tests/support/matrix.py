@@ -22,6 +22,13 @@ WHEEL_TESTS = (
     "integration_tests/pip_build_test.py",
     "integration_tests/upstream_branch_test.py",
 )
+# Of packages of others, and of the edits themselves.
+ON_ONE_BASE = (
+    "integration_tests/clients_test.py",
+    "integration_tests/edits_test.py",
+)
+# The backend on which ours run on upstream's head, too: the quickest.
+ON_HEAD = "torch"
 # Upstream's own tests, out of the wheel: of every package that we touch.
 UPSTREAM_PACKAGES = (
     "keras.src.trainers",
@@ -104,7 +111,7 @@ def run(command, log, cwd, variables):
 
 def run_suite(backend, suite, options, variables, arguments, cwd=ROOT):
     """Runs pytest, and shows what it printed if something failed."""
-    name = "-".join(filter(None, (backend, suite)))
+    name = "-".join(filter(None, (backend, suite))).replace(" ", "-")
     print(f"{name} ...", flush=True)
     report, log = OUTPUT / f"{name}.xml", OUTPUT / f"{name}.log"
     report.unlink(missing_ok=True)
@@ -137,6 +144,16 @@ def run_ours(backend, arguments):
     if arguments.stock:
         options.append("--stock")
     return run_suite(backend, "ours", options, environment(backend), arguments)
+
+
+def run_ours_on_head(backend, arguments):
+    """Our tests on upstream's head, but those that no base matters to."""
+    options = ["keras", "integration_tests", "-n", str(WORKERS)]
+    options += [f"--ignore={file}" for file in (*WHEEL_TESTS, *ON_ONE_BASE)]
+    variables = environment(
+        backend, **{pip_build.BASE_VARIABLE: pip_build.HEAD}
+    )
+    return run_suite(backend, "on head", options, variables, arguments)
 
 
 def run_upstream(backend, arguments, package=None, packages=None):
@@ -230,6 +247,10 @@ def main():
         if not pip_build.is_on_head():
             # The wheels of nightly builds hold no tests of upstream's.
             results.append(run_upstream(backend, arguments))
+    if ON_HEAD in arguments.backend and not (
+        arguments.stock or pip_build.is_on_head()
+    ):
+        results.append(run_ours_on_head(ON_HEAD, arguments))
     if not arguments.stock:
         variables = environment("tensorflow")
         results.append(
