@@ -673,7 +673,7 @@ def check_writable(python):
                     ) from error
 
 
-def install(wheel, python, requirements):
+def install(wheel, python, requirements, pins=None):
     """Installs our wheel and pip `requirements`, pinned, for `python`.
 
     Without requirements, nothing but Keras is changed.
@@ -683,7 +683,9 @@ def install(wheel, python, requirements):
     # Whatever Keras is there: pip leaves one alone that has the same version.
     steps = [["--force-reinstall", "--no-deps", str(wheel)]]
     if requirements:
-        steps.append([f"--constraint={PINS}", str(wheel), *requirements])
+        steps.append(
+            [f"--constraint={pins or PINS}", str(wheel), *requirements]
+        )
     for step in steps:
         status, lines = run_pip(python, "install", *step)
         if status:
@@ -694,7 +696,19 @@ def install(wheel, python, requirements):
             )
 
 
-def check_changes(wheel, python, backend):
+def pins_of_others(python):
+    """A file with our pins of packages that an environment has not."""
+    there, kept = versions_in(python), []
+    for line in PINS.read_text(encoding="utf-8").splitlines():
+        name = line.partition("==")[0]
+        if plain_name(name) not in there:
+            kept.append(line)
+    file = BUILD / "pins_of_others.txt"
+    file.write_text("\n".join(kept) + "\n", encoding="utf-8")
+    return file
+
+
+def check_changes(wheel, python, backend, pins=None):
     """Refuses to install a backend where that would change what is there.
 
     A package that is there may be what others were made for: another version
@@ -707,7 +721,7 @@ def check_changes(wheel, python, backend):
             "install",
             "--dry-run",
             f"--report={report}",
-            f"--constraint={PINS}",
+            f"--constraint={pins or PINS}",
             str(wheel),
             backend,
         )
@@ -881,9 +895,10 @@ def main():
         wheel = build(arguments.base_wheel)
         if arguments.install:
             python, backend = target_python(), arguments.backend
+            pins = pins_of_others(python)
             if backend:
-                check_changes(wheel, python, backend)
-            install(wheel, python, [backend] if backend else [])
+                check_changes(wheel, python, backend, pins)
+            install(wheel, python, [backend] if backend else [], pins)
             check_complete(python)
     say(str(wheel))
 

@@ -599,6 +599,16 @@ def test_a_build_takes_the_place_of_the_one_before(checkout, base):
     assert first.name != second.name
 
 
+def test_pins_are_for_what_is_not_there(monkeypatch, tmp_path):
+    pins = tmp_path / "pins.txt"
+    pins.write_text("# Why.\nml_dtypes==0.6.0\nnumpy==9\nsetuptools==99\n")
+    monkeypatch.setattr(pip_build, "PINS", pins)
+    there = {"numpy": "2.0.2", "setuptools": "65.5.0"}
+    monkeypatch.setattr(pip_build, "versions_in", lambda python: there)
+    lines = pip_build.pins_of_others("python").read_text().splitlines()
+    assert lines == ["# Why.", "ml_dtypes==0.6.0"]
+
+
 def test_what_the_wheel_says_of_itself(wheel):
     metadata = contents(wheel)[f"{INFO}/METADATA"].decode()
     head = metadata.partition("\n\n")[0]
