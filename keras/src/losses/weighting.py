@@ -35,6 +35,11 @@ def is_tensor_of(x, dtype):
     return backend_ops.is_tensor(x) and dtype_names[x.dtype] == dtype
 
 
+def cast(x, dtype):
+    """`x` as a tensor of a dtype; asking first takes less than a cast."""
+    return x if is_tensor_of(x, dtype) else ops.cast(x, dtype)
+
+
 def is_converted(x, dtype):
     """Whether `ops.convert_to_tensor` would return `x` as it is."""
     return is_tensor_of(x, dtype) and native.is_on_keras_device(x)

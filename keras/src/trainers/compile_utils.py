@@ -418,16 +418,13 @@ class CompileLoss(losses_module.Loss):
         weight = loss_plan.sample_weight_at(target, batch.sample_weights)
         try:
             raw = loss(y_true, y_pred, weight)
-        except ValueError as error:
-            if type(error) is not ValueError:
-                # A user's own, which may be waited for.
-                raise
+        except Exception as error:
             matcher = next(iter(self._matchers.values()))
-            raise loss_plan.failed(
-                error, loss, target, matcher, y_true, y_pred
-            ) from error
-        if not weighting.is_tensor_of(raw, self._dtype):
-            raw = ops.cast(raw, self._dtype)
+            error.add_note(
+                loss_plan.failure_note(loss, target, matcher, y_true, y_pred)
+            )
+            raise
+        raw = weighting.cast(raw, self._dtype)
         if len(raw.shape) == 0:
             return raw
         matcher = next(iter(self._matchers.values()))

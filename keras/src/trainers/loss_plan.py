@@ -223,11 +223,12 @@ def require_number(raw, loss, target, matcher, received):
     )
 
 
-def failed(error, loss, target, matcher, y_true, y_pred):
-    """The error of a loss, with the output that it failed on.
+def failure_note(loss, target, matcher, y_true, y_pred):
+    """Says on which output a loss has failed.
+
+    A note leaves the error as the loss raised it, for whoever waits for it.
 
     Args:
-        error: What the loss raised.
         loss: The loss.
         target: Where it applies.
         matcher: The `OutputMatcher` of the outputs.
@@ -235,9 +236,8 @@ def failed(error, loss, target, matcher, y_true, y_pred):
         y_pred: The predictions that it got.
     """
     targets = " and ".join(map(matcher.display_name, below(target)))
-    return ValueError(
+    return (
         f"The loss {getattr(loss, 'name', loss)!r} of output {targets} failed. "
-        f"{error}\n"
         f"Received: y_true={describe(y_true)}, y_pred={describe(y_pred)}"
     )
 

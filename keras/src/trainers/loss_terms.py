@@ -151,13 +151,13 @@ class LossTerms:
         last = self.variables[0]
         if not native.may_assign(last):
             return
-        found = {} if noted is None else _of_entries(*noted)
+        found = {} if noted is None else _of_entries(last.dtype, *noted)
         found |= self._of_layers(model, losses, values)
         self._name(model, found)
         if not self._indices:
             return
         numbers = [found.get(key, 0.0) for key in self._indices]
-        numbers = ops.stack([_cast(x, last.dtype) for x in numbers])
+        numbers = ops.stack([weighting.cast(x, last.dtype) for x in numbers])
         room = last.shape[0] - len(self._indices)
         # `ops.pad` takes PyTorch ten times as long.
         numbers = ops.concatenate([numbers, ops.zeros((room,), last.dtype)])
@@ -181,7 +181,7 @@ class LossTerms:
             penalties = sum(v.regularizer is not None for v in weights)
         found, dtype = {}, self._total.total.dtype
         for key, value in zip(keys, replicas.unscale_losses(values)):
-            value = _cast(value, dtype)
+            value = weighting.cast(value, dtype)
             if key is None:
                 key = REGULARIZATION if penalties > 0 else OF_NO_LAYER
                 penalties -= 1
@@ -290,7 +290,7 @@ def until_error(model):
         raise
 
 
-def _of_entries(names, are_logged, raw_losses, weights, contributions):
+def _of_entries(dtype, names, are_logged, raw_losses, weights, contributions):
     """What `LossTerms.note` was given, by kind and name."""
     count = len(names)
     scaled = replicas.unscale_losses([*raw_losses, *contributions])
@@ -301,15 +301,9 @@ def _of_entries(names, are_logged, raw_losses, weights, contributions):
         if not are_logged:
             found["raw", name] = raw
         found["contribution", name] = contribution
-        found["weight", name] = 1.0 if weight is None else weight
+        weight = 1.0 if weight is None else weight
+        found["weight", name] = ops.cast(weight, dtype)
     return found
-
-
-def _cast(x, dtype):
-    if isinstance(x, backend.Variable):
-        x = x.value
-    # `ops.cast` takes a few microseconds to do nothing.
-    return x if weighting.is_tensor_of(x, dtype) else ops.cast(x, dtype)
 
 
 def _with_paths(layer, path="", seen=None):
