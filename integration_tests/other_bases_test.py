@@ -45,3 +45,32 @@ def test_failed_tests(tmp_path):
     report.write_text(REPORT)
     expected = ["m_test.A::test_b[x-1]", "m_test::test_c"]
     assert other_bases.failed_tests(report) == expected
+
+
+def test_which_base_needs_what(table):
+    other_bases.write_rows({})
+    rows = table.read_text().splitlines()
+    losses = "`keras/src/losses/losses.py`"
+    assert (
+        f"| {losses} | releases | `CosineSimilarity._get_saved_config`, "
+        "`Huber.get_config`, `SparseCategoricalCrossentropy.get_config`, "
+        "`config_with` |"
+    ) in rows
+    assert f"| {losses} | each | `LossFunctionWrapper.call` |" in rows
+
+
+def test_the_table_says_what_is_needed_today(tmp_path, monkeypatch):
+    written = other_bases.TABLE.read_text(encoding="utf-8")
+    rows = other_bases.read_rows()
+    monkeypatch.setattr(other_bases, "TABLE", tmp_path / "table.md")
+    other_bases.write_rows(rows)
+    assert other_bases.TABLE.read_text(encoding="utf-8") == written
+
+
+def test_tests_of_a_clone_are_counted_apart():
+    names = [("m_test.A", f"test_{name}") for name in "abcd"]
+    with_fork = dict(zip(names, ("pass", "FAIL", "FAIL", "skipped")))
+    without = dict(zip(names, ("pass", "FAIL", "pass", "skipped")))
+    row = other_bases.row_of_clone("3.16.0", "jax", (with_fork, without))
+    counts = ("1", "1", "1", "1", "`A::test_c`")
+    assert row == ("3.16.0", "jax", "upstream", *counts)

@@ -120,3 +120,16 @@ def test_table(tmp_path, monkeypatch):
     upstream_commits.write([one], ["a", "b"])
     assert rows() == [one, two]
     assert f"| {' | '.join(suite)} |" in table.read_text()
+
+
+def test_api_files_have_a_table_of_their_own(tmp_path, monkeypatch):
+    table = tmp_path / "table.md"
+    monkeypatch.setattr(upstream_commits, "TABLE", table)
+    columns = upstream_commits.API_COLUMNS
+    upstream_commits.write([["v9", "`a.py` DIFFERS"]], [], columns)
+    upstream_commits.write([["master", "the same 9"]], [], columns)
+    upstream_commits.write([["v9", "the same 8"]], [], columns)
+    lines = table.read_text().splitlines()
+    assert "| v9 | the same 8 |" in lines
+    assert "| master | the same 9 |" in lines
+    assert not any("DIFFERS" in line for line in lines)

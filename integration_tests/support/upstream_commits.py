@@ -2,16 +2,16 @@
 
     python integration_tests/support/upstream_commits.py CLONE
         [--onto v3.15.1 master] [--wheel FOLDER] [--backend jax ...]
-        [--part NAME ...] [--suites]
+        [--part NAME ...] [--suites] [--api]
 
 needs an environment with `requirements.txt`. CLONE is a clone of upstream's
 repository, FOLDER an unpacked wheel. For each of these bases, all parts of
 `upstream/fixes` (or those named, for instance one alone) are applied to a copy,
 and their tests are run there, and on a copy that has the tests alone. With
 `--suites`, all of upstream's tests of the packages around are run instead, with
-the parts and without them, which takes long. What is measured goes into
-`docs/upstream_commits.md`; other rows stay there, unless there is no such part
-any more.
+the parts and without them, which takes long; with `--api`, upstream's API
+generator. What is measured goes into `docs/upstream_commits.md`; other rows
+stay there, unless there is no such part any more.
 """
 
 import argparse
@@ -38,9 +38,15 @@ from patching import upstream_branch  # noqa: E402
 TABLE = ROOT / "docs" / "upstream_commits.md"
 BACKENDS = ("tensorflow", "jax", "torch", "numpy")
 SUITE_COLUMNS = ("base", "backend", "pass", "fail", "fail without", "new")
+API_COLUMNS = ("base", "API files")
 COLUMNS = ("part", "base", "source", "tests", "lint", *BACKENDS)
-# What upstream's tests and linter need, beside the package.
-SETTINGS = ("conftest.py", "pyproject.toml", ".pre-commit-config.yaml")
+# What upstream's tests, linter and generator need, beside the package.
+SETTINGS = (
+    "api_gen.py",
+    "conftest.py",
+    "pyproject.toml",
+    ".pre-commit-config.yaml",
+)
 ABOUT = """# Our fixes for upstream, measured
 
 Written by `integration_tests/support/upstream_commits.py`; do not edit. For
@@ -52,6 +58,10 @@ where only the tests are.
 ABOUT_SUITES = """
 Upstream's own tests of the packages around, with all parts applied, and without
 them. `new` names those that fail with the parts only.
+"""
+ABOUT_API = """
+What upstream's `api_gen.py` makes with all parts, compared with what it makes
+without them.
 """
 
 
@@ -402,6 +412,36 @@ def measure_suites(base, parts, backends, folder):
     return rows, problems
 
 
+def measure_api(base, parts, backends, folder):
+    """Like `measure`, for the files that upstream's generator makes."""
+    ours, stock = folder / "ours", folder / "stock"
+    _, problems = applied(base, parts, ours)
+    applied(base, [], stock)
+    print(f"{base.name}: API ...", flush=True)
+    found, known = (generated(tree, backends[0]) for tree in (ours, stock))
+    differing = sorted(
+        f"`{path}` DIFFERS"
+        for path in found | known
+        if found.get(path) != known.get(path)
+    )
+    put_away(base, ours, stock)
+    same = f"the same {len(known)}" if known else "NONE RUN"
+    return [[base.name, ", ".join(differing) or same]], problems
+
+
+def generated(tree, backend):
+    """`{path: text}` of the files that upstream's API generator makes."""
+    api = tree / "keras" / "api"
+    shutil.rmtree(api, ignore_errors=True)
+    variables = matrix.environment(backend, PYTHONPATH=str(tree))
+    log = tree / "api_gen.log"
+    matrix.run([sys.executable, tree / "api_gen.py"], log, tree, variables)
+    return {
+        file.relative_to(tree).as_posix(): file.read_text(encoding="utf-8")
+        for file in api.rglob("*.py")
+    }
+
+
 def put_away(base, *trees):
     """Keeps the logs of copies of a base, and removes the rest."""
     for tree in trees:
@@ -416,27 +456,34 @@ def put_away(base, *trees):
 
 def write(rows, names, columns=COLUMNS):
     """Puts rows into their table; keeps what was not measured of such parts."""
-    tables = {COLUMNS: {}, SUITE_COLUMNS: {}}
+    tables = {COLUMNS: {}, SUITE_COLUMNS: {}, API_COLUMNS: {}}
     by_length = {len(columns): columns for columns in tables}
     text = TABLE.read_text(encoding="utf-8") if TABLE.is_file() else ""
     for line in text.splitlines():
         cells = [cell.strip() for cell in line.split("|")[1:-1]]
         kind = by_length.get(len(cells))
         is_row = cells and cells[0] not in ("---", *(kind or [""])[:1])
-        if is_row and (kind == SUITE_COLUMNS or cells[0] in names):
-            tables[kind][tuple(cells[:2])] = cells
+        if is_row and (kind != COLUMNS or cells[0] in names):
+            tables[kind][_key(cells)] = cells
     known = tables[columns]
     for row in rows:
-        old = known.get(tuple(row[:2]), row)
-        known[tuple(row[:2])] = [new or was for new, was in zip(row, old)]
-    text = ABOUT
-    for columns, known in tables.items():
-        order = list(dict.fromkeys(key[1] for key in known))
+        old = known.get(_key(row), row)
+        known[_key(row)] = [new or was for new, was in zip(row, old)]
+    text = ""
+    for about, (columns, known) in zip(
+        (ABOUT, ABOUT_SUITES, ABOUT_API), tables.items()
+    ):
+        order = list(dict.fromkeys(cells[1] for cells in known.values()))
         found = sorted(known.values(), key=lambda c: (c[0], order.index(c[1])))
         lines = [columns, ("---",) * len(columns), *found]
         table = "\n".join(f"| {' | '.join(cells)} |" for cells in lines)
-        text += f"\n{table}\n" + (ABOUT_SUITES if columns == COLUMNS else "")
+        text += f"{about}\n{table}\n"
     TABLE.write_text(text, encoding="utf-8")
+
+
+def _key(cells):
+    """What tells a row from others of its table."""
+    return tuple(cells[: 1 if len(cells) == len(API_COLUMNS) else 2])
 
 
 def main():
@@ -453,11 +500,14 @@ def main():
     )
     parser.add_argument("--part", nargs="+", metavar="NAME")
     parser.add_argument("--suites", action="store_true")
+    parser.add_argument("--api", action="store_true")
     arguments = parser.parse_args()
     matrix.OUTPUT.mkdir(parents=True, exist_ok=True)
     run, columns = measure, COLUMNS
     if arguments.suites:
         run, columns = measure_suites, SUITE_COLUMNS
+    elif arguments.api:
+        run, columns = measure_api, API_COLUMNS
     with tempfile.TemporaryDirectory() as folder, pip_build.one_line_errors():
         folder = pathlib.Path(folder)
         every = upstream_branch.read_parts()
@@ -471,7 +521,7 @@ def main():
                 "".join(f"{base.name}: {line}\n" for line in problems), end=""
             )
             text = " ".join(cell for row in rows for cell in row)
-            is_fine &= not re.search("FAIL|NONE RUN|not apply|::", text)
+            is_fine &= not re.search("FAIL|DIFFERS|NONE RUN|not apply|::", text)
     print(TABLE)
     sys.exit(0 if is_fine else 1)
 
