@@ -13,8 +13,6 @@ cast = _ops.cast
 convert_to_numpy = _ops.convert_to_numpy
 is_tensor = _ops.is_tensor
 
-
-def torch_device():
-    """Where Keras computes with PyTorch."""
-    torch_ops = getattr(backend.torch, "ops", backend.torch)
-    return torch_ops.core.get_device()
+if backend.backend() == "torch":
+    # Its `get_device` tells where Keras computes.
+    torch_core = getattr(backend.torch, "ops", backend.torch).core

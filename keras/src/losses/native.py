@@ -20,7 +20,7 @@ def is_on_keras_device(tensor):
     """
     if backend.backend() != "torch":
         return True
-    wanted, device = backend_ops.torch_device(), tensor.device
+    wanted, device = backend_ops.torch_core.get_device(), tensor.device
     if device.type != wanted or device.index is None:
         return device.type == wanted
     import torch
