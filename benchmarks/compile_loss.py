@@ -3,9 +3,10 @@
     python benchmarks/compile_loss.py [--backend ...] [--parts ...]
 
 Each backend gets a process of its own, in which both versions of Keras are
-loaded; their runs alternate. The tables replace those in README.md beside
+loaded; their runs alternate. The table replaces that in README.md beside
 this file, and the picture there; what was measured before of other backends
-and parts is kept. Nothing else should run meanwhile.
+and parts is kept, and shown anew by `--parts` without any. Nothing else should
+run meanwhile.
 """
 
 import argparse
@@ -663,227 +664,166 @@ def measure(backend, parts, alone=None):
 
 # What is shown.
 
-
-def table(head, rows):
-    lines = [head, ["---"] * len(head), *rows]
-    return "".join(f"| {' | '.join(map(str, line))} |\n" for line in lines)
-
-
-def spread(ratio):
-    median, low, high = ratio
-    return f"{median:.2f} ({low:.2f} to {high:.2f})"
-
-
-def milliseconds(seconds):
-    return f"{1e3 * seconds:.3g}"
+# What the picture shows, and how.
+LINES = {
+    "stock": ("stock's call", "tab:gray", "o-"),
+    "to stock": ("the fork's call", "tab:blue", "o-"),
+    "loop": ("loop over the fork's losses", "tab:green", "^-"),
+    "floor": ("functions alone", "tab:orange", "s--"),
+}
 
 
 def of_part(rows, part):
     return [row for row in rows if row["part"] == part]
 
 
-def goals(results):
-    """The table of the goals; `results` are the rows of each backend."""
-    lines = []
-
-    def add(what, backend, stock, fork, goal):
-        lines.append((what, BACKENDS[backend], stock, fork, goal))
-
-    for backend, rows in results.items():
-        calls = of_part(rows, "calls")
-        own = "call / loop over the same loss objects"
-        base = "call / loop over stock's loss objects"
-        for count in (1, 8, 32):
-            for row in calls:
-                if (row["count"], row["form"]) == (count, "dict"):
-                    of, stock = f"N = {count}", f"{row['stock'][0]:.2f}"
-                    goal = GOALS["call"][backend] if count > 1 else 0.5
-                    to_stock = spread(row["to stock"])
-                    add(f"{own}, {of}", backend, stock, spread(row["own"]), "")
-                    add(f"{base}, {of}", backend, stock, to_stock, goal)
-        for row in of_part(rows, "objects"):
-            goal = GOALS["object"] if "no" in row["case"] else ""
-            what = f"one loss object, {row['case']}"
-            add(what, backend, 1, spread(row["ratio"]), goal)
-        kinds = {"layers": "a layer each", "columns": "columns of one layer"}
-        for row in of_part(rows, "steps"):
-            if row["form"] == "dict" and row["count"] in (8, 32):
-                title = f"{kinds[row['heads']]}, N = {row['count']}"
-                goal = GOALS["step"].get((backend, row["heads"], row["count"]))
-                what = f"`train_on_batch`, {title}"
-                add(what, backend, 1, spread(row["ratio"]), goal)
-                what = f"the same without `CompileLoss`, {title}: a loop"
-                add(what, backend, "", spread(row["untracked"]), "")
-        for row in of_part(rows, "fits"):
-            is_small = isinstance(row["count"], str)
-            kind = "one output," if is_small else "N ="
-            what = f"step of `fit`, {kind} {row['count']}"
-            goal = GOALS["fit"].get((backend, row["count"]))
-            goal = 1.0 if is_small else goal or ""
-            add(what, backend, 1, spread(row["ratio"]), goal)
-            if not is_small:
-                what = f"recording: {what} / without it"
-                goal = "" if backend == "torch" else GOALS["recording"]
-                add(what, backend, "", spread(row["recording"]), goal)
-        for row in of_part(rows, "terms"):
-            is_small = isinstance(row["count"], str)
-            kind = "one output," if is_small else "N ="
-            without, with_ = (row["seconds"][x] for x in ("False", "True"))
-            cost = f"{1e6 * (with_ - without):.0f} us"
-            what = f"`LossContributions`: step of `fit`, {kind} {row['count']}"
-            what += f" / without it ({cost} more)"
-            add(what, backend, "", spread(row["ratio"]), "")
-        for row in of_part(rows, "first"):
-            what = f"first step, N = {row['count']}"
-            add(what, backend, 1, spread(row["ratio"]), 1.0)
-        found = {
-            (row["count"], row["side"]): row["found"]
-            for row in of_part(rows, "graphs")
-        }
-        for count, kind in [
-            (count, kind)
-            for (count, side), kinds in found.items()
-            for kind in kinds
-            if side == "fork" and (count == 128) == ("state" not in kind)
-        ]:
-            pairs = [found[count, side][kind] for side in ("stock", "fork")]
-            if "state" in kind:
-                cells = [with_ - without for with_, without in pairs]
-                what = f"{kind} added by tracking, N = {count}"
-                add(what, backend, *cells, "")
-            else:
-                cells = [f"{with_ / without:.2f}" for with_, without in pairs]
-                what = f"{kind} with tracking / without, N = {count}"
-                add(what, backend, *cells, "")
-        peaks = {row["side"]: row["first"] for row in of_part(rows, "memory")}
-        if peaks and backend != "torch":
-            what, share = "peak memory of", peaks["fork"] / peaks["stock"]
-            add(
-                f"{what} the first step, N = 512", backend, 1, f"{share:.2f}", 1
-            )
-        grown = {row["side"]: row for row in of_part(rows, "growth")}
-        if grown:
-            add(
-                "exponent of build and trace, N = 32 to 512",
-                backend,
-                spread(grown["stock"]["exponent"]),
-                spread(grown["fork"]["exponent"]),
-                1.05,
-            )
-    head = ("", "backend", "stock", "fork", "goal (at most)")
-    return table(head, sorted(lines, key=lambda line: place_of(line[0])))
+def table(head, rows):
+    lines = [head, ["---"] * len(head), *rows]
+    return "".join(f"| {' | '.join(map(str, line))} |\n" for line in lines)
 
 
-def place_of(what):
-    """The order of the goals: that of their first words."""
-    firsts = (
-        "call / loop over the",
-        "call / loop over stock",
-        "one loss",
-        "`train_on_batch`",
-        "the same without",
-        "step of `fit`, one",
-        "step of `fit`, N",
-        "recording",
-        "`LossContributions`",
-        "first",
-        "peak",
-        "arrays",
-        "operations",
-        "lines",
-        "exponent",
+def spread(ratio, goal=None):
+    """A ratio with its quartiles, bold where it is above its goal."""
+    median, low, high = (f"{number:.2f}" for number in ratio)
+    if goal is None:
+        return f"{median} ({low} to {high})"
+    if float(median) > goal:
+        median = f"**{median}**"
+    return f"{median} ({low} to {high}), goal {goal:.2f}"
+
+
+def pair(stock, fork, digits=3):
+    return f"{stock:.{digits}g}; {fork:.{digits}g}"
+
+
+def shown_calls(rows, backend):
+    rows = {row["count"]: row for row in rows if row["form"] == "dict"}
+    for count in (1, 8, 32):
+        goal = GOALS["call"][backend] if count > 1 else 0.5
+        what = f"eager call / stock's loop, N = {count}"
+        yield what, spread(rows[count]["to stock"], goal)
+    row = rows[32]
+    for column in ("stock", "loop", "floor"):
+        what = f"{LINES[column][0]} / stock's loop, N = 32"
+        yield what, f"{row[column][0]:.2f}"
+    seconds = (1e3 * row["seconds"][f"{x} call"] for x in ("stock", "fork"))
+    yield "eager call, N = 32, ms: stock; fork", pair(*seconds)
+
+
+def shown_objects(rows, backend):
+    for row in rows:
+        goal = GOALS["object"] if "no" in row["case"] else None
+        yield f"one loss object, {row['case']}", spread(row["ratio"], goal)
+
+
+def shown_steps(rows, backend):
+    kinds = {"layers": "a layer each", "columns": "columns of one layer"}
+    rows = [r for r in rows if r["form"] == "dict" and r["count"] in (8, 32)]
+    for row in rows:
+        what = f"`train_on_batch`, {kinds[row['heads']]}, N = {row['count']}"
+        goal = GOALS["step"].get((backend, row["heads"], row["count"]))
+        yield what, spread(row["ratio"], goal)
+    for row in rows:
+        if row["count"] == 32:
+            what = f"the same with a loop, {kinds[row['heads']]}, N = 32"
+            yield what, f"{row['untracked'][0]:.2f}"
+    (row,) = (r for r in rows if (r["heads"], r["count"]) == ("layers", 32))
+    seconds = (1e3 * row["seconds"][f"{x} True"] for x in ("stock", "fork"))
+    yield "`train_on_batch`, N = 32, ms: stock; fork", pair(*seconds)
+
+
+def outputs(row):
+    is_small = isinstance(row["count"], str)
+    return f"one output, {row['count']}" if is_small else f"N = {row['count']}"
+
+
+def shown_fits(rows, backend):
+    for row in rows:
+        goal = 1.0 if isinstance(row["count"], str) else None
+        goal = GOALS["fit"].get((backend, row["count"]), goal)
+        yield f"step of `fit`, {outputs(row)}", spread(row["ratio"], goal)
+    goal = None if backend == "torch" else GOALS["recording"]
+    for row in rows:
+        if "recording" in row:
+            what = f"step of `fit` / without recording, {outputs(row)}"
+            yield what, spread(row["recording"], goal)
+
+
+def shown_terms(rows, backend):
+    for row in rows:
+        more = 1e6 * (row["seconds"]["True"] - row["seconds"]["False"])
+        what = f"step of `fit` / without `LossContributions`, {outputs(row)}"
+        yield what, f"{spread(row['ratio'])}, {more:.0f} us more"
+
+
+def shown_first(rows, backend):
+    for row in rows:
+        yield f"first step, N = {row['count']}", spread(row["ratio"], 1.0)
+
+
+def shown_memory(rows, backend):
+    stock, fork = sorted(rows, key=lambda row: row["side"] == "fork")
+    peaks = pair(stock["first"] / 2**20, fork["first"] / 2**20, digits=4)
+    yield "peak of the first step, N = 512, MiB: stock; fork", peaks
+    arrays = pair(stock["live"], fork["live"], digits=4)
+    yield "live arrays after three steps, N = 512: stock; fork", arrays
+
+
+def shown_loop(rows, backend):
+    what = "live arrays after 1,000; 10,000 steps of the fork, N = 2"
+    yield what, "; ".join(str(row["arrays"]) for row in rows)
+
+
+def shown_graphs(rows, backend):
+    found = {(row["count"], row["side"]): row["found"] for row in rows}
+    stock, fork = found[128, "stock"], found[128, "fork"]
+    (kind,) = (kind for kind in fork if kind.startswith("operations"))
+    shares = [side[kind][0] / side[kind][1] for side in (stock, fork)]
+    what = "operations, step / step with a loop, N = 128: stock; fork"
+    yield what, pair(*shares)
+    if "arrays of state" in fork:
+        pairs = [found[32, x]["arrays of state"] for x in ("stock", "fork")]
+        what = "arrays of state more than with a loop, N = 32: stock; fork"
+        yield what, pair(*(with_ - without for with_, without in pairs))
+
+
+def shown_growth(rows, backend):
+    stock, fork = sorted(rows, key=lambda row: row["side"] == "fork")
+    seconds = pair(stock["seconds"][-1], fork["seconds"][-1])
+    yield "build and trace, N = 512, s: stock; fork", seconds
+    what = "exponent of the fork's build and trace, N = 32 to 512"
+    yield what, spread(fork["exponent"], 1.05)
+
+
+SHOWN = {
+    "calls": shown_calls,
+    "objects": shown_objects,
+    "steps": shown_steps,
+    "fits": shown_fits,
+    "terms": shown_terms,
+    "first": shown_first,
+    "growth": shown_growth,
+    "graphs": shown_graphs,
+    "memory": shown_memory,
+    "loop": shown_loop,
+}
+
+
+def shown(results):
+    """A row for each measure; `results` are the rows of each backend."""
+    lines = {}
+    for part, cells_of in SHOWN.items():
+        for backend, rows in results.items():
+            rows = of_part(rows, part)
+            for what, cell in cells_of(rows, backend) if rows else ():
+                lines.setdefault(what, {})[backend] = cell
+    return table(
+        ["", *(BACKENDS[backend] for backend in results)],
+        (
+            [what, *(cells.get(backend, "") for backend in results)]
+            for what, cells in lines.items()
+        ),
     )
-    return next(i for i, first in enumerate(firsts) if what.startswith(first))
-
-
-def details(results):
-    """The tables of each backend."""
-    for backend, rows in results.items():
-        yield f"### {BACKENDS[backend]}\n"
-        calls = [
-            (
-                row["count"],
-                milliseconds(row["seconds"]["stock call"]),
-                milliseconds(row["seconds"]["fork call"]),
-                spread(row["stock"]),
-                spread(row["own"]),
-                spread(row["to stock"]),
-                f"{row['loop'][0]:.2f}",
-                f"{row['floor'][0]:.2f}",
-            )
-            for row in of_part(rows, "calls")
-            if row["form"] == "dict"
-        ]
-        head = (
-            "N",
-            "stock ms",
-            "fork ms",
-            "stock / its loop",
-            "fork / its loop",
-            "fork / stock's loop",
-            "our loop / stock's",
-            "functions / stock's loop",
-        )
-        if calls:
-            yield table(head, calls)
-        lines = [
-            (
-                row["count"],
-                row["heads"],
-                milliseconds(row["seconds"]["stock True"]),
-                milliseconds(row["seconds"]["fork True"]),
-                spread(row["ratio"]),
-                spread(row["untracked"]),
-            )
-            for row in of_part(rows, "steps")
-            if row["form"] == "dict"
-        ]
-        head = (
-            "N",
-            "heads",
-            "stock's step, ms",
-            "fork's step, ms",
-            "fork / stock",
-            "fork with a loop / stock",
-        )
-        if lines:
-            yield table(head, lines)
-        lines = [
-            (row["side"], *map(milliseconds, row["seconds"]))
-            for row in of_part(rows, "growth")
-        ]
-        if lines:
-            head = ("build and trace, ms", "N = 32", "N = 128", "N = 512")
-            yield table(head, lines)
-        lines = [
-            (
-                row["side"],
-                f"{row['first'] / 2**20:.2f}",
-                f"{row['later'] / 2**20:.2f}",
-                row["live"],
-                row["own"],
-            )
-            for row in of_part(rows, "memory")
-        ]
-        head = (
-            "memory, N = 512",
-            "peak of the first step, MiB",
-            "peak of a later step, MiB",
-            "live arrays after it",
-            "of these the model's and the optimizer's",
-        )
-        if lines:
-            yield table(head, lines)
-        lines = [
-            (
-                f"after {row['steps']:,} steps",
-                row["arrays"],
-                f"{row['bytes'] / 2**20:.0f}",
-            )
-            for row in of_part(rows, "loop")
-        ]
-        if lines:
-            yield table(("fork, N = 2", "live arrays", "process, MiB"), lines)
 
 
 def draw(results):
@@ -893,21 +833,15 @@ def draw(results):
     matplotlib.use("Agg")
     from matplotlib import pyplot
 
-    shown = {
-        "stock": ("stock `CompileLoss`", "tab:gray"),
-        "to stock": ("fork `CompileLoss`", "tab:blue"),
-        "loop": ("loop over the fork's loss objects", "tab:green"),
-        "floor": ("loss functions alone", "tab:olive"),
-    }
     figure, axes = pyplot.subplots(
         1, len(results), figsize=(11, 4), sharey=True, layout="constrained"
     )
     for ax, (backend, rows) in zip(axes, results.items()):
         rows = [x for x in of_part(rows, "calls") if x["form"] == "dict"]
         counts = [row["count"] for row in rows]
-        for column, (label, color) in shown.items():
+        for column, (label, color, style) in LINES.items():
             ratios = list(zip(*(row[column] for row in rows)))
-            ax.plot(counts, ratios[0], "o-", color=color, label=label)
+            ax.plot(counts, ratios[0], style, color=color, label=label)
             ax.fill_between(counts, *ratios[1:], color=color, alpha=0.2, lw=0)
         goal = GOALS["call"][backend]
         ax.axhline(goal, color="black", ls=":", label="goal, N >= 8")
@@ -917,27 +851,24 @@ def draw(results):
         ax.set_xticks(COUNTS, map(str, COUNTS))
         ax.grid(alpha=0.3)
         ax.set_title(BACKENDS[backend])
-        ax.set_xlabel("outputs (dict)")
+        ax.set_xlabel("number of outputs N, log scale")
     # Shared by all, once all is drawn.
-    axes[0].set_ylabel("time / loop over stock's losses, log scale")
+    axes[0].set_ylabel("time / that of a loop over\nstock's losses, log scale")
     handles, labels = axes[0].get_legend_handles_labels()
     figure.legend(handles, labels, loc="outside lower center", ncols=3)
     figure.savefig(PICTURE, dpi=110)
 
 
 def write(results):
-    """Puts tables and picture where README.md has them."""
-    day = datetime.date.today().isoformat()
+    """Puts table and picture where README.md has them."""
+    seconds = max(file.stat().st_mtime for file in ROWS.glob("*.json"))
+    day = datetime.date.fromtimestamp(seconds)
     cores = len(os.sched_getaffinity(0))
-    text = [
-        f"Taken on {cores} CPU cores on {day}.\n",
-        goals(results),
-        *details(results),
-    ]
+    text = f"Taken on {cores} CPU cores on {day}.\n\n{shown(results)}"
     page = README.read_text(encoding="utf-8")
     before, _, rest = page.partition(BEGIN)
     after = rest.partition(END)[2]
-    page = before + BEGIN + "\n" + "\n".join(text) + "\n" + END + after
+    page = f"{before}{BEGIN}\n{text}\n{END}{after}"
     README.write_text(page, encoding="utf-8")
     if all(of_part(rows, "calls") for rows in results.values()):
         if len(results) > 1:
@@ -979,11 +910,11 @@ def main():
     parser.add_argument(
         "--backend", nargs="+", choices=BACKENDS, default=list(BACKENDS)
     )
-    parser.add_argument("--parts", nargs="+", choices=PARTS, default=PARTS)
+    parser.add_argument("--parts", nargs="*", choices=PARTS, default=PARTS)
     parser.add_argument(
         "--print",
         action="store_true",
-        help="print the first table, and write nothing",
+        help="print the table, and write nothing",
     )
     parser.add_argument("--measure", action="store_true", help="internal")
     parser.add_argument("--alone", help="internal")
@@ -1021,9 +952,11 @@ def main():
             for alone in ("stock", "fork") if "memory" in parts else ():
                 measured[backend] += run(backend, ["memory"], advance, alone)
     if arguments.print:
-        print(goals(measured))
+        print(shown(measured))
         return
     for backend, rows in measured.items():
+        if not rows:
+            continue
         saved = ROWS / f"{backend}.json"
         known = json.loads(saved.read_text()) if saved.exists() else []
         known = [row for row in known if row["part"] not in todo[backend]]
