@@ -26,6 +26,7 @@ class Trainer:
     # theirs for the outermost, which starts by forgetting losses: what a layer
     # that is used twice had added first, and what others had added where the
     # `id` of an earlier step's loss was given to one of this step.
+    # not on head: such a call is one of the model there.
     def stateless_call(self, *args, **kwargs):
         """See `Layer.stateless_call`; for the layers of the model, it is a call
         of the model.
