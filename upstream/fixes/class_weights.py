@@ -2,11 +2,18 @@ import numpy as np
 
 import keras
 
-model = keras.Sequential([keras.Input((3, 1)), keras.layers.Dense(2)])
+model = keras.Sequential(
+    [
+        keras.Input((3, 1)),
+        keras.layers.Dense(2, use_bias=False, kernel_initializer="zeros"),
+    ]
+)
 model.compile("sgd", loss="mse")
-# Vectors of two classes for 3 positions of each sample.
-x, y = np.ones((4, 3, 1)), np.ones((4, 3, 2))
+# One sample of 3 positions, of the classes 0, 0 and 1. Each has a loss of 0.5:
+# 0.5 * (1 + 1 + 4) / 3 = 1.
+x, y = np.ones((1, 3, 1)), np.eye(2)[[[0, 0, 1]]]
 try:
-    model.train_on_batch(x, y, class_weight={0: 1.0, 1: 2.0})
-except Exception as error:
-    print(f"{type(error).__name__}({str(error)[:60]!r}); right: ValueError")
+    found = model.train_on_batch(x, y, class_weight={0: 1.0, 1: 4.0})
+except TypeError as error:
+    found = f"TypeError({str(error)[:27]!r}...)"
+print(f"loss: {found}, right: 1.0")

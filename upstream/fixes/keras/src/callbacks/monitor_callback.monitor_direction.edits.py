@@ -13,10 +13,10 @@ class MonitorCallback:
                 self.monitor_op = ops.less
         compile_metrics = getattr(self.model, "_compile_metrics", None)
         if getattr(compile_metrics, "built", False):
-            for of_output in (
+            for mls in (
                 *compile_metrics._flat_metrics,
                 *compile_metrics._flat_weighted_metrics,
             ):
-                for m in getattr(of_output, "metrics", []):
-                    if metric_name == f"{of_output.output_name}_{m.name}":
+                for m in getattr(mls, "metrics", []):
+                    if metric_name == f"{mls.output_name}_{m.name}":
                         metric_name = m.name

@@ -3,7 +3,7 @@
 
 # in reduce_weighted_values, before 4b2ec94d6a54: they lined up with the last.
 def _(values, sample_weight):
-    if len(sample_weight.shape) < len(values.shape):
+    if 0 < len(sample_weight.shape) < len(values.shape):
         sample_weight = expand_from_left(sample_weight, values)
 
 

@@ -24,6 +24,14 @@ class LossTest:
         with self.assertRaisesRegex(ValueError, "from the first axis on"):
             ExampleLoss()(y_true, y_pred, np.array([0.0, 0.0, 1.0]))
 
+    # adds: one number for all samples is what it was.
+    @parameterized.parameters("sum_over_batch_size", "mean_with_sample_weight")
+    def test_scalar_weight(self, reduction):
+        y_true, y_pred = np.zeros((2, 3)), np.ones((2, 3))
+        loss = ExampleLoss(reduction=reduction)(y_true, y_pred, 5.0)
+        expected = 6 * 5.0 / 6 if reduction.startswith("sum") else 6 * 5.0 / 5.0
+        self.assertAllClose(loss, expected)
+
     # adds: they were multiplied from the last axis on.
     def test_weights_of_samples_with_mask(self):
         y_pred = ops.convert_to_tensor([[1.0, 1.0], [2.0, 2.0]])

@@ -2,7 +2,7 @@
 
 
 class CompileLoss:
-    # in build, after 4aafe9816ddc: sorted by their names, weights went to the
+    # in build, after 40436916697e: sorted by their names, weights went to the
     # losses in the order of the outputs.
     def _(self, loss, loss_weights, y_pred, flat_output_names):
         if isinstance(loss_weights, dict) and tree.is_nested(loss):

@@ -10,7 +10,7 @@ class MetricsList:
     def _(m, y_true, y_pred, sample_weight):
         weight = sample_weight
         if reads_no_mask(m):
-            weight = mask_sample_weight(sample_weight, y_pred, m.dtype)
+            weight = mask_sample_weight(m, y_pred, sample_weight)
         m.update_state(y_true, y_pred, sample_weight=weight)
 
 
@@ -28,18 +28,23 @@ def reads_no_mask(metric):
 
 
 # adds: what they get.
-def mask_sample_weight(sample_weight, y_pred, dtype):
+def mask_sample_weight(metric, y_pred, sample_weight):
     """Sample weights that are 0 where the mask of `y_pred` is `False`."""
     mask = get_keras_mask(y_pred)
     if mask is None:
         return sample_weight
-    mask = ops.cast(mask, dtype)
-    if sample_weight is None:
-        return mask
-    weight = ops.cast(sample_weight, dtype)
-    # Both start with the axis of the samples.
-    while len(weight.shape) < len(mask.shape):
-        weight = ops.expand_dims(weight, axis=-1)
-    while len(mask.shape) < len(weight.shape):
-        mask = ops.expand_dims(mask, axis=-1)
-    return ops.multiply(weight, mask)
+    weight = ops.cast(mask, metric.dtype)
+    if sample_weight is not None:
+        sample_weight = ops.cast(sample_weight, metric.dtype)
+        # Both start with the axis of the samples.
+        while len(sample_weight.shape) < len(weight.shape):
+            sample_weight = ops.expand_dims(sample_weight, axis=-1)
+        while len(weight.shape) < len(sample_weight.shape):
+            weight = ops.expand_dims(weight, axis=-1)
+        weight = ops.multiply(weight, sample_weight)
+    if getattr(metric, "sparse_y_pred", False):
+        # `IoU` flattens predictions and weights, and wants as many of both.
+        while len(weight.shape) < len(y_pred.shape):
+            weight = ops.expand_dims(weight, axis=-1)
+        weight = ops.broadcast_to(weight, ops.shape(y_pred))
+    return weight

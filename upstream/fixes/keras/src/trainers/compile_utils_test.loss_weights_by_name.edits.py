@@ -22,7 +22,7 @@ class TestCompileLoss:
         compile_loss = CompileLoss([None, "mse"], weights, output_names=names)
         self.assertAllClose(compile_loss(y_true, y_pred), 10 * 4.0)
 
-        # With a dict of outputs, the losses are in the order of its keys.
+        # With a dict of outputs, losses go by its sorted keys.
         compile_loss = CompileLoss(["mse", "mae"], weights, output_names=names)
         y_true, y_pred = dict(zip(names, y_true)), dict(zip(names, y_pred))
         self.assertAllClose(compile_loss(y_true, y_pred), 10 * 4.0 + 1.0)
@@ -37,6 +37,17 @@ class TestCompileLoss:
         )
         y_pred = {"z": ops.ones((3, 1)), "a": ops.full((3, 1), 5.0)}
         self.assertAllClose(compile_loss(y_pred, y_pred), 10 * 4.0)
+
+    # adds: a dict of losses for a list of outputs was right, and still is.
+    def test_dict_of_loss_weights_with_more_keys(self):
+        compile_loss = CompileLoss(
+            {"a": "mse", "z": "mse"},
+            {"a": 10, "z": 1, "of_another_model": 100},
+            output_names=["z", "a"],
+        )
+        y_true = [np.zeros((3, 1)), np.zeros((3, 1))]
+        y_pred = [np.full((3, 1), 1.0), np.full((3, 1), 2.0)]
+        self.assertAllClose(compile_loss(y_true, y_pred), 10 * 4.0 + 1.0)
 
     # adds: it was taken for the weight of another output.
     def test_loss_weight_of_no_output(self):

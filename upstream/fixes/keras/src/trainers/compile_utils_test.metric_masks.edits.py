@@ -35,6 +35,20 @@ class TestCompileMetrics:
         self.assertAllClose(result["entries"], 6.0)
         self.assertEqual(received, [None])
 
+    # adds: it was 0.5; this metric flattens what it gets.
+    def test_masked_positions_do_not_count_in_iou(self):
+        metrics = [metrics_module.BinaryIoU(name="iou")]
+        compile_metrics = CompileMetrics(metrics=metrics, weighted_metrics=[])
+        # Two labels for each position, and the last position is padding.
+        y_true = np.array([[[1.0, 0.0], [0.0, 1.0], [1.0, 1.0]]])
+        y_pred = ops.convert_to_tensor(
+            [[[1.0, 0.0], [0.0, 1.0], [0.0, 0.0]]], dtype="float32"
+        )
+        mask = ops.convert_to_tensor([[True, True, False]])
+        backend.set_keras_mask(y_pred, mask)
+        compile_metrics.update_state(y_true, y_pred)
+        self.assertAllClose(compile_metrics.result()["iou"], 1.0)
+
     # adds: a mask and weights count both.
     def test_masked_positions_do_not_count_with_weights(self):
         metrics = [metrics_module.TruePositives(name="positives")]
