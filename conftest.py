@@ -103,16 +103,14 @@ def puts_back():
 
 def settings_of_keras():
     import keras
-    from keras.src.backend.common import global_state
 
-    floatx = keras.config.floatx()
-    # Whoever makes the first layer settles it.
-    policy = global_state.get_global_attribute("dtype_policy")
     return {
-        "floatx": floatx,
+        "floatx": keras.config.floatx(),
         "epsilon": keras.config.epsilon(),
         "image_data_format": keras.config.image_data_format(),
-        "dtype_policy": floatx if policy is None else policy.name,
+        # Asked for it, Keras settles it; else the first layer would, which may
+        # stand in a test of another floatx.
+        "dtype_policy": keras.config.dtype_policy().name,
         "distribution": keras.distribution.distribution(),
         "custom objects": sorted(keras.saving.get_custom_objects()),
     }

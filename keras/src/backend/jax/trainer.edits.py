@@ -262,7 +262,12 @@ class JAXEpochIterator:
         self._require_even_shares(distribution)
         return map(distribute, self.data_adapter.get_jax_iterator())
 
-    # adds (3.15): the sizes of all batches of arrays are known.
+    # in _get_iterator (head), before a9f1ae7feef7: the same.
+    def _(self):
+        if distribution_lib.distribution() is not None:
+            self._require_even_shares(distribution_lib.distribution())
+
+    # adds: the sizes of all batches of arrays are known.
     def _require_even_shares(self, distribution):
         adapter = self.data_adapter
         is_array = isinstance(adapter, ArrayDataAdapter)
