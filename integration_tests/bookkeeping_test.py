@@ -186,4 +186,5 @@ class BookkeepingTest(testing.TestCase):
         before = live_arrays()
         for _ in range(20):
             model.train_on_batch(X, y)
-        self.assertEqual(live_arrays(), before)
+        # Arrays of an earlier test may go meanwhile.
+        self.assertLessEqual(live_arrays(), before)
