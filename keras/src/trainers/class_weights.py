@@ -34,27 +34,31 @@ class ClassWeights(dict):
         # Which may be a class of the user's.
         self._given = class_weight
         keys = getattr(class_weight, "keys", tuple)()
-        for index, weight in [(key, class_weight[key]) for key in keys]:
-            if not (_is_number(index) and float(index).is_integer()):
-                raise _invalid(f"{index!r} is no class index.", class_weight)
-            if not _is_number(weight):
-                raise _invalid(
-                    f"What stands for the class {index!r} is no number.",
-                    class_weight,
-                )
-            self[int(index)] = float(weight)
+        for key, weight in [(key, class_weight[key]) for key in keys]:
+            problem = f"{key!r} is no class index."
+            index = _number(key, problem, class_weight)
+            if not index.is_integer():
+                raise _invalid(problem, class_weight)
+            problem = f"What stands for the class {key!r} is no number."
+            self[int(index)] = _number(weight, problem, class_weight)
         self.output_shape = output_shape
 
     def get(self, index, default=None):
-        return self._given.get(index, default)
+        return self._given.get(index, super().get(index, default))
 
     def are_indices(self, labels):
         """Whether each entry of the labels is the class of a position."""
         return _lacks_last_axis(labels.shape, self.output_shape)
 
 
-def _is_number(x):
-    return hasattr(x, "__float__") and tuple(getattr(x, "shape", ())) == ()
+def _number(x, problem, class_weight):
+    """`x` as a float; the digits of a string, as from JSON, are a number."""
+    if tuple(getattr(x, "shape", ())):
+        raise _invalid(problem, class_weight)
+    try:
+        return float(x)
+    except (TypeError, ValueError) as error:
+        raise _invalid(problem, class_weight) from error
 
 
 def _invalid(problem, class_weight):
@@ -62,8 +66,8 @@ def _invalid(problem, class_weight):
         "class_weight",
         problem,
         class_weight,
-        "a dict of class indices to numbers, such as {0: 1.0, 1: 2.5}. For "
-        "several outputs, pass `sample_weight`.",
+        "a dict-like mapping with integer keys, the class indices, to numbers, "
+        "such as {0: 1.0, 1: 2.5}. For several outputs, pass `sample_weight`.",
     )
 
 

@@ -48,6 +48,13 @@ class ClassWeightsTest(testing.TestCase):
         self.assertEqual({type(value) for value in weights.values()}, {float})
         self.assertIsNone(weights.output_shape)
 
+    def test_digits(self):
+        """As they come from JSON; the base release reads them for `tf.data`."""
+        weights = ClassWeights({"0": 1, "1": "2.5"})
+        self.assertEqual(dict(weights), {0: 1.0, 1: 2.5})
+        found = [weights.get(index, 7.0) for index in range(3)]
+        self.assertEqual(found, [1.0, 2.5, 7.0])
+
     def test_what_the_user_gave_is_asked(self):
         default = ClassWeights(defaultdict(lambda: 7.0, {0: 2.0}))
         for weights, expected in (
@@ -67,7 +74,8 @@ class ClassWeightsTest(testing.TestCase):
         ({"a": 1.0}, "'a' is no class index."),
         ({None: 1.0}, "None is no class index."),
         ({0.5: 1.0}, "0.5 is no class index."),
-        ({0: 1.0, 1: "2"}, "What stands for the class 1 is no number."),
+        ({"0.5": 1.0}, "'0.5' is no class index."),
+        ({0: 1.0, 1: "b"}, "What stands for the class 1 is no number."),
         ({0: None}, "What stands for the class 0 is no number."),
         ({0: {0: 1.0}}, "What stands for the class 0 is no number."),
         ({0: np.ones(1)}, "What stands for the class 0 is no number."),
@@ -78,7 +86,9 @@ class ClassWeightsTest(testing.TestCase):
         first, received, expected = str(caught.exception).split("\n")
         self.assertEqual(first, f"Invalid `class_weight`. {problem}")
         self.assertStartsWith(received, "Received: class_weight=")
-        self.assertStartsWith(expected, "Expected a dict of class indices")
+        self.assertStartsWith(
+            expected, "Expected a dict-like mapping with integer"
+        )
 
     @parameterized.parameters(
         # The shapes of labels and of the output.
