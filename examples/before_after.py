@@ -3,9 +3,9 @@
     python examples/before_after.py [--write]
 
 prints the tables of README.md, RELEASE_NOTES.md and docs/before_after.md, and
-with `--write` puts them in there, between the marks. Each row is a model whose right numbers can
-be worked out by hand: the heads are `z = x` and `a = 2x`, and all labels are
-zero.
+with `--write` puts them in there, between the marks. Each row is a model whose
+right numbers can be worked out by hand: the heads are `z = x` and `a = 2x`, and
+all labels are zero.
 
 Each Keras runs in a process of its own: Keras 2 is the package `tf_keras`,
 older releases of Keras 3 are fetched by pip and checked against
