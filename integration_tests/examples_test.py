@@ -1,7 +1,8 @@
 """The examples of moving loss weights do what they say, on each backend.
 
 Each runs once, in a process of its own, as a user would run it. The numbers
-that it logged at each step are then what its formulas say.
+that it logged at each step are then what its formulas say. And NumPy sums up
+long epochs as the fork does.
 """
 
 import json
@@ -14,6 +15,8 @@ import sys
 import numpy as np
 import pytest
 
+import keras
+from integration_tests import before_after_test
 from integration_tests.support import checkout_finder
 
 EXAMPLES = pathlib.Path(checkout_finder.ROOT) / "examples"
@@ -251,3 +254,14 @@ def test_books_that_do_not_balance(loss, modules):
     assert modules["books"].close(console, [book]) == 0
     book.steps = [step, {**step, "loss": loss}]
     assert modules["books"].close(console, [book]) == 1
+
+
+def test_long_epochs_are_summed_up_as_the_fork_does():
+    # Only the fork has it.
+    from keras.src.trainers import raw_loss
+
+    averages = before_after_test.load("long_epochs").averages(0.7, 32, 1000)
+    mean, loss = raw_loss.LossMean("loss"), keras.ops.convert_to_tensor(0.7)
+    for average in averages:
+        raw_loss.record([mean], [loss], 32)
+        assert float(keras.ops.convert_to_numpy(mean.result())) == average
