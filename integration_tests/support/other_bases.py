@@ -67,6 +67,11 @@ other losses; and on PyTorch each result is read by an operation of its own.
 
 Upstream's own tests of 3.12 expect the words that Keras had then for metrics of
 an output that is not there. The fork has those of 3.15, which fails two.
+
+Of the clone's tests, those fail on head with the fork and without it that
+compare an array with a number, which head's `assertAllClose` refuses, and those
+that need what its wheel has not: `ops.random`, `NpzIOStore`, what a report of
+quantization held, and a saved file.
 """
 ABOUT_NEEDED = """
 ## Which part of the fork is needed for which base
