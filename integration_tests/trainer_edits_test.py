@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 
 import keras
+import pip_build
 from integration_tests.support import checkout_finder
 from keras.src import losses as losses_module
 
@@ -288,6 +289,20 @@ def test_labels_in_a_list(source):
     assert logs == expected
     history = model.fit(source(x, y), verbose=0).history
     assert history == {name: [value] for name, value in expected.items()}
+
+
+@pytest.mark.skipif(
+    BACKEND == "tensorflow" and not pip_build.is_on_head(),
+    reason="up to 3.15.1, the adapter makes a tuple of each batch",
+)
+def test_data_loader_without_labels():
+    """Batches that are one tensor, not a list."""
+    data = pytest.importorskip("torch").utils.data
+    model = keras.Sequential([keras.Input((1,)), keras.layers.Dense(1)])
+    batches = data.DataLoader(column(1, 2, 3), batch_size=2)
+    expected = model.predict(column(1, 2, 3), verbose=0)
+    found = model.predict(batches, verbose=0)
+    np.testing.assert_allclose(found, expected, rtol=1e-6)
 
 
 # 5. Class weights. Errors of 1 for the class 0 and of 2 for the class 1.

@@ -18,9 +18,8 @@ class TorchDataLoaderAdapter:
         if self._output_signature is None:
             count = data_adapter_utils.NUM_BATCHES_FOR_TENSOR_SPEC
             batches = itertools.islice(self._dataloader, count)
-            # The batches themselves come as tuples.
-            self._output_signature = tuple(
-                data_adapter_utils.get_tensor_spec(list(batches))
+            self._output_signature = data_adapter_utils.get_tensor_spec(
+                list(batches)
             )
         return tf.data.Dataset.from_generator(
             lambda: map(
