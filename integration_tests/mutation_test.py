@@ -26,9 +26,10 @@ def mutants():
 @pytest.mark.parametrize("path", mutation.MODULES)
 def test_mutants_are_different_and_compile(mutants, path):
     found = [mutant for mutant in mutants if mutant.path == path]
-    assert len(found) >= 30
-    assert len({mutant.name for mutant in found}) == len(found)
     original = (mutation.ROOT / path).read_text(encoding="utf-8")
+    # Most lines of some modules are text.
+    assert len(found) >= original.count("\n") / 10
+    assert len({mutant.name for mutant in found}) == len(found)
     assert len({original, *(m.source for m in found)}) == len(found) + 1
     for mutant in found:
         compile(mutant.source, path, "exec")

@@ -5,9 +5,10 @@
 A mutant is one of our modules with one change, made from the syntax tree. It
 is killed if a test fails, and what no test notices is either not tested or
 makes no difference: `EQUIVALENT` has the latter, with the reason. Each mutant
-goes through `STAGES` until it is killed. The checkout stays as it is: a mutant
-is a file under build/, which is imported in place of ours by a process of its
-own. That process is forked from one that has imported PyTorch, but not Keras.
+goes through `STAGES` until it is killed, in each to the module's own tests
+first. The checkout stays as it is: a mutant is a file under build/, which is
+imported in place of ours by a process of its own. That process is forked from
+one that has imported PyTorch, but not Keras.
 
 Without `--only`, writes what was found to mutants.md beside this file. To
 spread it over several runs, begin with `--stages 2` and go on with `--resume`.
@@ -39,20 +40,9 @@ if str(ROOT) not in sys.path:
 import pip_build  # noqa: E402
 from integration_tests.support import checkout_finder  # noqa: E402
 
-MODULES = (
-    "keras/src/trainers/compile_utils.py",
-    "keras/src/trainers/identifiers.py",
-    "keras/src/trainers/loss_plan.py",
-    "keras/src/trainers/loss_weights.py",
-    "keras/src/trainers/metric_plan.py",
-    "keras/src/trainers/output_matcher.py",
-    "keras/src/trainers/output_structure.py",
-    "keras/src/trainers/raw_loss.py",
-    "keras/src/losses/loss.py",
-    "keras/src/losses/native.py",
-    "keras/src/losses/ownership.py",
-    "keras/src/losses/replicas.py",
-    "keras/src/losses/weighting.py",
+# All of ours, but for a list of names.
+MODULES = tuple(
+    path for path in pip_build.overlay() if not path.endswith("backend_ops.py")
 )
 SCRATCH = pip_build.BUILD / "mutants"
 RECORD = ROOT / "integration_tests" / "support" / "mutants.md"
@@ -232,9 +222,9 @@ def mutate_statement(node):
         return
     if isinstance(node, ast.Assign):
         # Dropping the first assignment of a variable is too easy to find.
-        (target,) = node.targets
+        targets = {getattr(target, "id", None) for target in node.targets}
         names = {n.id for n in ast.walk(node.value) if isinstance(n, ast.Name)}
-        if getattr(target, "id", None) not in names:
+        if not targets & names:
             return
     yield "no statement", node, ast.Pass()
 
@@ -422,12 +412,15 @@ EQUIVALENT = {
 
 # 2. Killing them.
 
-UNIT = ("keras/src/trainers", "keras/src/losses")
+UNIT = tuple(
+    f"keras/src/{name}" for name in ("trainers", "losses", "callbacks")
+)
 FOLDER = "integration_tests"
 # How arguments are matched, and refused, is the same on each backend.
 MATCHING = tuple(
     f"{FOLDER}/{name}_test.py" for name in ("matching", "errors", "loss_grid")
 )
+TERMS = f"{FOLDER}/loss_terms_test.py"
 WEIGHTS = f"{FOLDER}/moving_weights_test.py"
 REPLICAS = f"{FOLDER}/replicas_test.py"
 MODELS = (
@@ -454,26 +447,43 @@ class Stage(NamedTuple):
     options: tuple = ()
 
 
+SLOW = ("tf_data", "unknown_length", "jit", "tensorboard")
 STAGES = (
     Stage(
         "unit tests",
         "torch",
-        UNIT,
-        40,
+        # The terms have few tests beside them.
+        (*UNIT, TERMS),
+        90,
         # Without those that import TensorFlow, or a compiler.
-        ("-k", "not tf_data and not unknown_length and not jit"),
+        ("-k", " and ".join(f"not {name}" for name in SLOW)),
     ),
     Stage("integration tests", "torch", (*MATCHING, *MODELS), 300),
     # Little is left for these, apart from what is about one backend.
-    Stage("TensorFlow", "tensorflow", (*UNIT, WEIGHTS, REPLICAS), 900),
-    Stage("JAX", "jax", (*UNIT, WEIGHTS), 900),
+    Stage("TensorFlow", "tensorflow", (*UNIT, WEIGHTS, REPLICAS, TERMS), 900),
+    Stage("JAX", "jax", (*UNIT, WEIGHTS, TERMS), 900),
 )
 
 
-class FirstFailure:
-    """A plugin of pytest that tells which test failed first."""
+# Where most tests of a module are, if not in the one of its name.
+TESTED_BY = {"loss_contributions": "loss_terms"}
 
-    found = ""
+
+class FirstFailure:
+    """A plugin of pytest that tells which test failed first.
+
+    Args:
+        stems: The names of the modules whose own tests come first.
+    """
+
+    def __init__(self, stems):
+        names = [n for stem in stems for n in (stem, TESTED_BY.get(stem))]
+        self.own = {f"{name}_test.py" for name in names}
+        self.found = ""
+
+    def pytest_collection_modifyitems(self, items):
+        # Not by the order of paths: pytest takes a folder's files together.
+        items.sort(key=lambda item: item.path.name not in self.own)
 
     def pytest_runtest_logreport(self, report):
         if report.failed and not self.found:
@@ -495,12 +505,15 @@ def run_tests(stage, replaced_files, log, sender):
         os.dup2(output.fileno(), 2)
     os.chdir(ROOT)
     os.environ["KERAS_BACKEND"] = stage.backend
-    # A file is run once.
-    sys.dont_write_bytecode = True
+    # A mutant is run once, and all else is what has passed without a change.
+    sys.pycache_prefix = str(SCRATCH / "bytecode")
+    sys.dont_write_bytecode = bool(replaced_files)
     os.environ[checkout_finder.REPLACED] = json.dumps(replaced_files)
     import pytest
 
-    plugin = FirstFailure()
+    plugin = FirstFailure(
+        pathlib.PurePath(path).stem for path in replaced_files
+    )
     arguments = [*stage.paths, *stage.options, "-x", "-q", "--tb=short"]
     arguments += ["-p", "no:cacheprovider", "-p", "no:warnings"]
     status = pytest.main(arguments, plugins=[plugin])
