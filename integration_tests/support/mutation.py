@@ -372,6 +372,8 @@ def mutants_of(path):
 # and why. By name; see `Mutant`.
 ONLY_FASTER = "What is left out only saves time; the result is the same."
 TWO_DEVICES = "It takes two devices to tell, and the tests have one."
+NO_NAME = "The name is shown nowhere."
+ONE_AXIS = "There is one axis."
 EQUIVALENT = {
     "output_matcher.OutputMatcher.match: is_container(match.item) and "
     "isinstance(match.target, int) -> (is_container(match.item))": (
@@ -404,6 +406,14 @@ EQUIVALENT = {
     "isinstance(match.target, int) -> (is_list_of_lists)": (
         "A list of losses for a sub-structure is refused before."
     ),
+    "loss_terms.LossTerms._make_variables: 2 -> (3)": (
+        "There is room for one more, which stays empty."
+    ),
+    "loss_terms.LossTerms._make_variables: metrics_module.Metric("
+    "name='loss_terms') -> (metrics_module.Metric())": NO_NAME,
+    "loss_terms.LossTerms.record: last.shape[0] -> (last.shape[-1])": ONE_AXIS,
+    "loss_terms.LossTerms._name: self.variables[0] -> "
+    "(self.variables[-1])": "Both have one shape.",
     "native._are_on_one_device: tensors -> (list(tensors)[:-1])": TWO_DEVICES,
     "weighting.size: all((isinstance(length, int) for length in shape)) "
     "-> (False)": ONLY_FASTER,

@@ -39,6 +39,26 @@ class AddsInTraining(layers.Layer):
         return x
 
 
+class AddsInTests(layers.Layer):
+    def call(self, x, training=False):
+        if not training:
+            self.add_loss(ops.mean(x))
+        return x
+
+
+class Phases(models.Model):
+    """Two layers of one name, each of which adds a loss in its time."""
+
+    def __init__(self):
+        super().__init__()
+        self.first = AddsInTraining(name="same")
+        self.second = AddsInTests(name="same")
+
+    def call(self, x, training=False):
+        x = self.first(x, training=training)
+        return self.second(x, training=training)
+
+
 class Heads(models.Model):
     """Several outputs, and no layer."""
 
@@ -135,6 +155,102 @@ class LossTermsTest(testing.TestCase):
             self.assertAllClose(logs[f"{name}_loss"], [5.0 * index**2])
             self.assertAllClose(logs[f"{name}_contribution"], [5.0 * index**2])
             self.assertAllClose(logs[f"{name}_weight"], [1.0])
+
+    def test_there_is_no_state_before_outputs_are_known(self):
+        known = still(functional(Adds()))
+        known.evaluate(X, X, verbose=0)
+        for model, is_known in (
+            (still(Heads(2)), False),
+            (still(Heads(2), None), False),
+            (still(functional(Adds())), False),
+            (still(functional(Adds()), None), True),
+            (known, True),
+        ):
+            terms = loss_terms.LossTerms(model)
+            self.assertLen(terms.variables, 2 * is_known)
+
+    @pytest.mark.requires_trainable_backend
+    def test_state_that_comes_with_the_first_step(self):
+        model = still(Heads(2))
+        terms = loss_terms.LossTerms(model)
+        loss_terms.attach(model, terms)
+        y = dict.fromkeys(model.heads, 0 * X)
+        logs = model.test_on_batch(X, y, return_dict=True)
+        if backend.backend() == "jax":
+            # It has to be there before.
+            self.assertEmpty(terms.variables)
+            self.assertNotIn("h1_contribution", logs)
+            return
+        for _ in range(2):
+            self.assertAllClose(logs["h1_contribution"], 5.0)
+            self.assertAllClose(logs["h1_weight"], 1.0)
+            logs = model.test_on_batch(X, y, return_dict=True)
+
+    def test_a_step_without_anything_to_record(self):
+        model = still(functional(layers.Identity()), None)
+        with recording(model) as terms:
+            terms.record(model, [], [])
+            model._loss_tracker.update_state(1.0)
+            self.assertEmpty(terms.metrics)
+
+    @pytest.mark.requires_trainable_backend
+    def test_weights_are_not_rounded(self):
+        self.addCleanup(backend.set_floatx, backend.floatx())
+        self.addCleanup(policies.set_dtype_policy, policies.dtype_policy())
+        backend.set_floatx("bfloat16")
+        model = functional(layers.Identity(name="out"))
+        model.compile(optimizers.SGD(0.0), "mse", loss_weights=0.1)
+        self.assertAllClose(fit(model)["out_weight"], [0.1])
+
+    def test_narrow_losses_are_added_up_in_the_total_s_type(self):
+        model = still(functional(layers.Identity()), None)
+        values = [ops.convert_to_tensor(40000.0, "float16") for _ in range(2)]
+        with recording(model) as terms:
+            terms.record(model, values, values)
+            model._loss_tracker.update_state(0.0)
+            (metric,) = terms.metrics
+            # In float16, it would be infinite.
+            self.assertAllClose(metric.result(), 80000.0)
+
+    @pytest.mark.requires_trainable_backend
+    def test_a_layer_called_like_the_validation_of_another(self):
+        inputs = layers.Input((1,))
+        outputs = Adds(name="x")(Adds(name="val_x")(inputs))
+        model = still(models.Model(inputs, outputs))
+        logs = fit(model, validation_data=(X[1:], X[1:]))
+        for name, expected in (
+            ("x_added_loss", 2.0),
+            ("val_x_1_added_loss", 2.0),
+            ("val_x_added_loss", 3.0),
+            ("val_val_x_1_added_loss", 3.0),
+        ):
+            self.assertAllClose(logs[name], [expected])
+
+    @pytest.mark.requires_trainable_backend
+    def test_a_layer_called_like_one_of_an_earlier_step(self):
+        logs = fit(still(Phases()), validation_data=(X, 0 * X))
+        self.assertAllClose(logs["same_added_loss"], [2.0])
+        self.assertAllClose(logs["val_same_added_loss"], [0.0])
+        self.assertAllClose(logs["val_same_1_added_loss"], [2.0])
+
+    @pytest.mark.requires_trainable_backend
+    def test_an_output_called_like_a_term(self):
+        """With the only loss of several outputs, which no list has."""
+        inputs = layers.Input((1,))
+        outputs = [
+            layers.Dense(
+                1,
+                kernel_initializer="ones",
+                kernel_regularizer=regularizers.L2(0.5),
+                name=name,
+            )(inputs)
+            for name in ("regularization", "b")
+        ]
+        model = still(models.Model(inputs, outputs), ["mse", None])
+        logs = fit(model, [0 * X, None])
+        # The mean of 1 and 9, and two kernels of 1.
+        self.assertAllClose(logs["regularization_loss"], [5.0])
+        self.assertAllClose(logs["regularization_1_loss"], [1.0])
 
     def test_there_is_no_room_for_more(self):
         model = still(functional(Adds()))
