@@ -11,7 +11,7 @@ imported in place of ours by a process of its own. That process is forked from
 one that has imported PyTorch, but not Keras.
 
 Without `--only`, writes what was found to mutants.md beside this file. To
-spread it over several runs, begin with `--stages 2` and go on with `--resume`.
+spread it over several runs, begin with `--stages 1` and go on with `--resume`.
 """
 
 import argparse
@@ -445,7 +445,7 @@ class Stage(NamedTuple):
     Args:
         name: What it is called in the record.
         backend: The backend.
-        paths: What pytest runs.
+        paths: What pytest runs; nothing is the tests beside the module.
         seconds: Of processor time. A mutant that takes longer has no end.
         options: For pytest.
     """
@@ -457,17 +457,15 @@ class Stage(NamedTuple):
     options: tuple = ()
 
 
+# Without tests that import TensorFlow, or a compiler.
 SLOW = ("tf_data", "unknown_length", "jit", "tensorboard")
+FAST = ("-k", " and ".join(f"not {name}" for name in SLOW))
 STAGES = (
-    Stage(
-        "unit tests",
-        "torch",
-        # The terms have few tests beside them.
-        (*UNIT, TERMS),
-        90,
-        # Without those that import TensorFlow, or a compiler.
-        ("-k", " and ".join(f"not {name}" for name in SLOW)),
-    ),
+    # These take seconds, most of them to import Keras.
+    Stage("own tests", "torch", (), 60, FAST),
+    Stage("own tests (TensorFlow)", "tensorflow", (), 300),
+    Stage("own tests (JAX)", "jax", (), 300),
+    Stage("unit tests", "torch", (*UNIT, TERMS), 90, FAST),
     Stage("integration tests", "torch", (*MATCHING, *MODELS), 300),
     # Little is left for these, apart from what is about one backend.
     Stage("TensorFlow", "tensorflow", (*UNIT, WEIGHTS, REPLICAS, TERMS), 900),
@@ -475,25 +473,34 @@ STAGES = (
 )
 
 
-# Where most tests of a module are, if not in the one of its name.
-TESTED_BY = {"loss_contributions": "loss_terms"}
+# Where most tests of a module are, if not beside it.
+TESTED_BY = {"loss_terms": TERMS, "loss_contributions": TERMS}
+
+
+def own_tests(path):
+    return path.replace(".py", "_test.py")
 
 
 class FirstFailure:
     """A plugin of pytest that tells which test failed first.
 
     Args:
-        stems: The names of the modules whose own tests come first.
+        paths: The modules whose tests come first.
     """
 
-    def __init__(self, stems):
-        names = [n for stem in stems for n in (stem, TESTED_BY.get(stem))]
-        self.own = {f"{name}_test.py" for name in names}
+    def __init__(self, paths):
+        self.own = set(map(own_tests, paths))
+        stems = [pathlib.PurePath(path).stem for path in paths]
+        self.own |= {TESTED_BY[stem] for stem in stems if stem in TESTED_BY}
         self.found = ""
 
     def pytest_collection_modifyitems(self, items):
-        # Not by the order of paths: pytest takes a folder's files together.
-        items.sort(key=lambda item: item.path.name not in self.own)
+        # The order of paths does not matter to pytest if one holds another.
+        items.sort(
+            key=lambda item: (
+                item.path.relative_to(ROOT).as_posix() not in self.own
+            )
+        )
 
     def pytest_runtest_logreport(self, report):
         if report.failed and not self.found:
@@ -521,9 +528,7 @@ def run_tests(stage, replaced_files, log, sender):
     os.environ[checkout_finder.REPLACED] = json.dumps(replaced_files)
     import pytest
 
-    plugin = FirstFailure(
-        pathlib.PurePath(path).stem for path in replaced_files
-    )
+    plugin = FirstFailure(replaced_files)
     arguments = [*stage.paths, *stage.options, "-x", "-q", "--tb=short"]
     arguments += ["-p", "no:cacheprovider", "-p", "no:warnings"]
     status = pytest.main(arguments, plugins=[plugin])
@@ -627,6 +632,8 @@ def run_stages(context, mutant, stages, passed=()):
     for stage in stages:
         if stage.name in passed:
             continue
+        if not stage.paths:
+            stage = stage._replace(paths=(own_tests(mutant.path),))
         with ONCE:
             require_tests_that_pass(context, stage)
         killer = first_failure(context, stage, mutant)

@@ -47,6 +47,26 @@ class LossWeightsTest(testing.TestCase):
             [id(x) for x in loss_weights.variables_in(kept)], [id(variable)]
         )
 
+    def test_handed_weights_are_read_instead(self):
+        first, second = backend.Variable(2.0), backend.Variable(3.0)
+        weights = loss_weights.HandedWeights([first, 5.0, {"a": second}])
+        self.assertEqual(
+            list(map(id, weights.variables)), [id(first), id(second)]
+        )
+        self.assertIs(weights.read(first), first)
+        with weights.handed([first], ["outer"]):
+            self.assertEqual(weights.read(first), "outer")
+            self.assertIs(weights.read(second), second)
+            self.assertEqual(weights.read(5.0), 5.0)
+            self.assertIsNone(weights.read(None))
+            with self.assertRaises(ArithmeticError):
+                with weights.handed([second], ["inner"]):
+                    self.assertEqual(weights.read(second), "inner")
+                    raise ArithmeticError
+            # A compiled step may be part of another one.
+            self.assertEqual(weights.read(first), "outer")
+        self.assertIs(weights.read(first), first)
+
     def test_weigh(self):
         raw = ops.convert_to_tensor(3.0)
         self.assertIs(loss_weights.weigh(raw, None), raw)
