@@ -406,6 +406,7 @@ EQUIVALENT = {
     "isinstance(match.target, int) -> (is_list_of_lists)": (
         "A list of losses for a sub-structure is refused before."
     ),
+    "loss_plan.entries: made[0] -> (made[-1])": "There is one.",
     "loss_terms.LossTerms._make_variables: 2 -> (3)": (
         "There is room for one more, which stays empty."
     ),

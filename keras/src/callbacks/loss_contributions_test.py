@@ -27,9 +27,15 @@ class AddsInTests(layers.Layer):
         return x
 
 
-def model_of(layer=None):
+class LeavesOut(models.Model):
+    @property
+    def metrics(self):
+        return []
+
+
+def model_of(layer=None, kind=models.Model):
     inputs = layers.Input((1,))
-    model = models.Model(inputs, (layer or layers.Identity())(inputs))
+    model = kind(inputs, (layer or layers.Identity())(inputs))
     model.compile(optimizers.SGD(0.0), "mse")
     return model
 
@@ -54,6 +60,11 @@ class LossContributionsTest(testing.TestCase):
         ):
             method(callbacks=[LossContributions()], verbose=0)
             self.assertIs(loss_terms.are_recorded(model), False)
+
+    def test_a_model_that_leaves_them_out(self):
+        model = model_of(kind=LeavesOut)
+        with self.assertWarnsRegex(UserWarning, "has no terms of the loss"):
+            model.evaluate(X, X, callbacks=[LossContributions()], verbose=0)
 
     def test_a_model_that_is_not_compiled(self):
         model = models.Sequential([layers.Input((1,)), layers.Identity()])

@@ -76,7 +76,9 @@ class Shares(models.Model):
     def __init__(self):
         super().__init__()
         self.first = Adds(name="first")
-        self.second = models.Sequential([self.first], name="second")
+        self.second = models.Sequential(
+            [self.first, Adds(name="inner")], name="second"
+        )
 
     def call(self, x):
         return self.second(x)
@@ -306,6 +308,7 @@ class LossTermsTest(testing.TestCase):
         logs = fit(still(Shares()))
         self.assertAllClose(logs["first_added_loss"], [2.0])
         self.assertNotIn("second/first_added_loss", logs)
+        self.assertAllClose(logs["second/inner_added_loss"], [2.0])
 
     @pytest.mark.requires_trainable_backend
     def test_a_loss_of_nobody_s(self):
