@@ -701,12 +701,15 @@ def record(results, total, stages):
     """What was found in the stages that were run, as Markdown."""
     operators = sorted({result.mutant.operator for result in results})
     survivors = [r.mutant.name for r in results if not r.stage]
+    rest = ""
+    if len(results) < total:
+        rest = " They are a sample by name; the others were not run."
     text = [
         "# Mutants\n",
         "Written by `mutation.py`: what became of our modules,",
         "broken on purpose in one place at a time.\n",
-        f"Run: {len(results)} of {total} mutants. One that passes the tests of",
-        "a column goes on to the next.",
+        f"Run: {len(results)} of {total} mutants.{rest}",
+        "One that passes the tests of a column goes on to the next.",
         *[f"**{stage.name} was not run.**" for stage in STAGES[len(stages) :]],
         "",
         counts(results, lambda mutant: mutant.path, [*MODULES, "all"]),
