@@ -14,7 +14,7 @@ from integration_tests.support import mutation
 KILLED = (
     "compile_utils: values = replicas.unscale_losses",
     "raw_loss.batch_size: leaf.shape[0] -> (leaf.shape[-1])",
-    "loss: mask = get_keras_mask(y_pred) -> mask = None",
+    "weighting.both: mask1 is None -> (False)",
 )
 
 
@@ -26,9 +26,10 @@ def mutants():
 @pytest.mark.parametrize("path", mutation.MODULES)
 def test_mutants_are_different_and_compile(mutants, path):
     found = [mutant for mutant in mutants if mutant.path == path]
-    assert len(found) >= 30
-    assert len({mutant.name for mutant in found}) == len(found)
     original = (mutation.ROOT / path).read_text(encoding="utf-8")
+    # Most lines of some modules are text.
+    assert len(found) >= original.count("\n") / 10
+    assert len({mutant.name for mutant in found}) == len(found)
     assert len({original, *(m.source for m in found)}) == len(found) + 1
     for mutant in found:
         compile(mutant.source, path, "exec")
@@ -59,5 +60,5 @@ def test_mutants_are_killed():
         text=True,
     )
     # Had the tests failed without a change, it would say so instead.
-    assert "4 mutants, 0 of them live." in answer.stdout, answer.stdout
+    assert "3 mutants, 0 of them live." in answer.stdout, answer.stdout
     assert answer.returncode == 0

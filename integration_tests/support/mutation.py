@@ -5,12 +5,13 @@
 A mutant is one of our modules with one change, made from the syntax tree. It
 is killed if a test fails, and what no test notices is either not tested or
 makes no difference: `EQUIVALENT` has the latter, with the reason. Each mutant
-goes through `STAGES` until it is killed. The checkout stays as it is: a mutant
-is a file under build/, which is imported in place of ours by a process of its
-own. That process is forked from one that has imported PyTorch, but not Keras.
+goes through `STAGES` until it is killed, in each to the module's own tests
+first. The checkout stays as it is: a mutant is a file under build/, which is
+imported in place of ours by a process of its own. That process is forked from
+one that has imported PyTorch, but not Keras.
 
 Without `--only`, writes what was found to mutants.md beside this file. To
-spread it over several runs, begin with `--stages 2` and go on with `--resume`.
+spread it over several runs, begin with `--stages 1` and go on with `--resume`.
 """
 
 import argparse
@@ -39,20 +40,9 @@ if str(ROOT) not in sys.path:
 import pip_build  # noqa: E402
 from integration_tests.support import checkout_finder  # noqa: E402
 
-MODULES = (
-    "keras/src/trainers/compile_utils.py",
-    "keras/src/trainers/identifiers.py",
-    "keras/src/trainers/loss_plan.py",
-    "keras/src/trainers/loss_weights.py",
-    "keras/src/trainers/metric_plan.py",
-    "keras/src/trainers/output_matcher.py",
-    "keras/src/trainers/output_structure.py",
-    "keras/src/trainers/raw_loss.py",
-    "keras/src/losses/loss.py",
-    "keras/src/losses/native.py",
-    "keras/src/losses/ownership.py",
-    "keras/src/losses/replicas.py",
-    "keras/src/losses/weighting.py",
+# All of ours, but for a list of names.
+MODULES = tuple(
+    path for path in pip_build.overlay() if not path.endswith("backend_ops.py")
 )
 SCRATCH = pip_build.BUILD / "mutants"
 RECORD = ROOT / "integration_tests" / "support" / "mutants.md"
@@ -232,9 +222,9 @@ def mutate_statement(node):
         return
     if isinstance(node, ast.Assign):
         # Dropping the first assignment of a variable is too easy to find.
-        (target,) = node.targets
+        targets = {getattr(target, "id", None) for target in node.targets}
         names = {n.id for n in ast.walk(node.value) if isinstance(n, ast.Name)}
-        if getattr(target, "id", None) not in names:
+        if not targets & names:
             return
     yield "no statement", node, ast.Pass()
 
@@ -382,6 +372,8 @@ def mutants_of(path):
 # and why. By name; see `Mutant`.
 ONLY_FASTER = "What is left out only saves time; the result is the same."
 TWO_DEVICES = "It takes two devices to tell, and the tests have one."
+NO_NAME = "The name is shown nowhere."
+ONE_AXIS = "There is one axis."
 EQUIVALENT = {
     "output_matcher.OutputMatcher.match: is_container(match.item) and "
     "isinstance(match.target, int) -> (is_container(match.item))": (
@@ -414,6 +406,15 @@ EQUIVALENT = {
     "isinstance(match.target, int) -> (is_list_of_lists)": (
         "A list of losses for a sub-structure is refused before."
     ),
+    "loss_plan.entries: made[0] -> (made[-1])": "There is one.",
+    "loss_terms.LossTerms._make_variables: 2 -> (3)": (
+        "There is room for one more, which stays empty."
+    ),
+    "loss_terms.LossTerms._make_variables: metrics_module.Metric("
+    "name='loss_terms') -> (metrics_module.Metric())": NO_NAME,
+    "loss_terms.LossTerms.record: last.shape[0] -> (last.shape[-1])": ONE_AXIS,
+    "loss_terms.LossTerms._name: self.variables[0] -> "
+    "(self.variables[-1])": "Both have one shape.",
     "native._are_on_one_device: tensors -> (list(tensors)[:-1])": TWO_DEVICES,
     "weighting.size: all((isinstance(length, int) for length in shape)) "
     "-> (False)": ONLY_FASTER,
@@ -422,12 +423,15 @@ EQUIVALENT = {
 
 # 2. Killing them.
 
-UNIT = ("keras/src/trainers", "keras/src/losses")
+UNIT = tuple(
+    f"keras/src/{name}" for name in ("trainers", "losses", "callbacks")
+)
 FOLDER = "integration_tests"
 # How arguments are matched, and refused, is the same on each backend.
 MATCHING = tuple(
     f"{FOLDER}/{name}_test.py" for name in ("matching", "errors", "loss_grid")
 )
+TERMS = f"{FOLDER}/loss_terms_test.py"
 WEIGHTS = f"{FOLDER}/moving_weights_test.py"
 REPLICAS = f"{FOLDER}/replicas_test.py"
 MODELS = (
@@ -442,7 +446,7 @@ class Stage(NamedTuple):
     Args:
         name: What it is called in the record.
         backend: The backend.
-        paths: What pytest runs.
+        paths: What pytest runs; nothing is the tests beside the module.
         seconds: Of processor time. A mutant that takes longer has no end.
         options: For pytest.
     """
@@ -454,26 +458,50 @@ class Stage(NamedTuple):
     options: tuple = ()
 
 
+# Without tests that import TensorFlow, or a compiler.
+SLOW = ("tf_data", "unknown_length", "jit", "tensorboard")
+FAST = ("-k", " and ".join(f"not {name}" for name in SLOW))
 STAGES = (
-    Stage(
-        "unit tests",
-        "torch",
-        UNIT,
-        40,
-        # Without those that import TensorFlow, or a compiler.
-        ("-k", "not tf_data and not unknown_length and not jit"),
-    ),
+    # These take seconds, most of them to import Keras.
+    Stage("own tests", "torch", (), 60, FAST),
+    Stage("own tests (TensorFlow)", "tensorflow", (), 300),
+    Stage("own tests (JAX)", "jax", (), 300),
+    Stage("unit tests", "torch", (*UNIT, TERMS), 90, FAST),
     Stage("integration tests", "torch", (*MATCHING, *MODELS), 300),
     # Little is left for these, apart from what is about one backend.
-    Stage("TensorFlow", "tensorflow", (*UNIT, WEIGHTS, REPLICAS), 900),
-    Stage("JAX", "jax", (*UNIT, WEIGHTS), 900),
+    Stage("TensorFlow", "tensorflow", (*UNIT, WEIGHTS, REPLICAS, TERMS), 900),
+    Stage("JAX", "jax", (*UNIT, WEIGHTS, TERMS), 900),
 )
 
 
-class FirstFailure:
-    """A plugin of pytest that tells which test failed first."""
+# Where most tests of a module are, if not beside it.
+TESTED_BY = {"loss_terms": TERMS, "loss_contributions": TERMS}
 
-    found = ""
+
+def own_tests(path):
+    return path.replace(".py", "_test.py")
+
+
+class FirstFailure:
+    """A plugin of pytest that tells which test failed first.
+
+    Args:
+        paths: The modules whose tests come first.
+    """
+
+    def __init__(self, paths):
+        self.own = set(map(own_tests, paths))
+        stems = [pathlib.PurePath(path).stem for path in paths]
+        self.own |= {TESTED_BY[stem] for stem in stems if stem in TESTED_BY}
+        self.found = ""
+
+    def pytest_collection_modifyitems(self, items):
+        # The order of paths does not matter to pytest if one holds another.
+        items.sort(
+            key=lambda item: (
+                item.path.relative_to(ROOT).as_posix() not in self.own
+            )
+        )
 
     def pytest_runtest_logreport(self, report):
         if report.failed and not self.found:
@@ -495,12 +523,13 @@ def run_tests(stage, replaced_files, log, sender):
         os.dup2(output.fileno(), 2)
     os.chdir(ROOT)
     os.environ["KERAS_BACKEND"] = stage.backend
-    # A file is run once.
-    sys.dont_write_bytecode = True
+    # A mutant is run once, and all else is what has passed without a change.
+    sys.pycache_prefix = str(SCRATCH / "bytecode")
+    sys.dont_write_bytecode = bool(replaced_files)
     os.environ[checkout_finder.REPLACED] = json.dumps(replaced_files)
     import pytest
 
-    plugin = FirstFailure()
+    plugin = FirstFailure(replaced_files)
     arguments = [*stage.paths, *stage.options, "-x", "-q", "--tb=short"]
     arguments += ["-p", "no:cacheprovider", "-p", "no:warnings"]
     status = pytest.main(arguments, plugins=[plugin])
@@ -604,6 +633,8 @@ def run_stages(context, mutant, stages, passed=()):
     for stage in stages:
         if stage.name in passed:
             continue
+        if not stage.paths:
+            stage = stage._replace(paths=(own_tests(mutant.path),))
         with ONCE:
             require_tests_that_pass(context, stage)
         killer = first_failure(context, stage, mutant)
@@ -670,12 +701,15 @@ def record(results, total, stages):
     """What was found in the stages that were run, as Markdown."""
     operators = sorted({result.mutant.operator for result in results})
     survivors = [r.mutant.name for r in results if not r.stage]
+    rest = ""
+    if len(results) < total:
+        rest = " They are a sample by name; the others were not run."
     text = [
         "# Mutants\n",
         "Written by `mutation.py`: what became of our modules,",
         "broken on purpose in one place at a time.\n",
-        f"Run: {len(results)} of {total} mutants. One that passes the tests of",
-        "a column goes on to the next.",
+        f"Run: {len(results)} of {total} mutants.{rest}",
+        "One that passes the tests of a column goes on to the next.",
         *[f"**{stage.name} was not run.**" for stage in STAGES[len(stages) :]],
         "",
         counts(results, lambda mutant: mutant.path, [*MODULES, "all"]),

@@ -122,5 +122,4 @@ class LossContributions(Callback):
                 "scope, and logged with what `Model.metrics` lists. This "
                 "model, or a step of its own, does without one of these.",
                 UserWarning,
-                stacklevel=2,
             )

@@ -146,9 +146,9 @@ def check(model, y, y_pred):
         ValueError: If there is a class index for each position of the output,
             and the sample weights were made for vectors of classes.
     """
-    is_to_refuse = getattr(model, "_is_to_check_class_weight", False)
-    if hasattr(model, "_checked_output_shape") and not is_to_refuse:
+    if hasattr(model, "_checked_output_shape"):
         return
+    is_to_refuse = getattr(model, "_is_to_check_class_weight", False)
     shapes = [
         getattr(leaf, "shape", None)
         for leaf in (*tree.flatten(y), *tree.flatten(y_pred))

@@ -158,6 +158,7 @@ class ReadForTest(testing.TestCase):
 
     @parameterized.named_parameters(
         ("name", "mse", True),
+        ("name_by_shape", "ce", True),
         ("function", losses.mean_squared_error, True),
         ("object", losses.MeanSquaredError(), True),
         ("several", {"a": "mse", "b": None}, True),

@@ -167,7 +167,8 @@ def require_no_broadcast(entries, targets, batch, matcher):
         )
         if not ownership.is_keras_own(entry.loss):
             continue
-        if weighting.rank_of(y_true) != weighting.rank_of(y_pred):
+        rank = weighting.rank_of(y_true)
+        if rank is None or rank != weighting.rank_of(y_pred):
             continue
         sizes = list(zip(y_true.shape, y_pred.shape))
         if any(mine == 1 and its not in (1, None) for its, mine in sizes):

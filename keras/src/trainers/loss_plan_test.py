@@ -1,5 +1,7 @@
 """Tests of how losses and loss weights become loss entries."""
 
+import types
+
 import numpy as np
 from absl.testing import parameterized
 
@@ -321,6 +323,13 @@ class WeightsTest(testing.TestCase):
         ("unknown_key", "mse", DICT, {"c": 2}, "path 'c'"),
         ("array", "mse", X[:, 0], np.array([2, 3]), "2 weights for 1 losses"),
         ("array_of_others", "mse", X, np.array([2, 2]), "2 weights for 1"),
+        (
+            "array_for_three",
+            ["mse", "mae", "mape"],
+            X[:, 0],
+            np.array([2, 2]),
+            "2 weights for 3",
+        ),
         ("long_array", "mse", X[:, 0], np.array([2, 2, 2]), "3 weights for 1"),
     )
     def test_refusals(self, loss, outputs, weights, text):
@@ -486,6 +495,19 @@ class ChecksTest(testing.TestCase):
                 check(loss)
             self.assertIn(f"the shape {output}", str(found.exception))
 
+    @parameterized.parameters((True, True), (True, False), (False, True))
+    def test_a_label_or_an_output_of_unknown_rank(self, *are_unknown):
+        class Unknown:
+            rank = None
+
+        unknown, known = types.SimpleNamespace(shape=Unknown()), np.ones((2, 3))
+        y_true, y_pred = (unknown if is_ else known for is_ in are_unknown)
+        matcher = OutputMatcher([y_pred, y_pred], AB)
+        batch = matcher.read_batch(y_true, [y_pred, y_pred])
+        found, targets = loss_plan.entries("mse", None, matcher, batch, ())
+        # It may be right.
+        loss_plan.require_no_broadcast(found, targets, batch, matcher)
+
     @parameterized.parameters(
         # The number of entries, the losses, the outputs.
         (1, "mse", X, False),
@@ -541,13 +563,13 @@ class TargetsTest(testing.TestCase):
         self.assertEqual(found, {"a": "p", "b": "q"})
 
     def test_sample_weights(self):
-        first, second = np.array([2.0, 1.0]), np.array([4.0, 5.0])
+        first, second = np.array([2.0, 1.0]), np.array([4.0, 6.0])
         weights = [first, second, None]
         self.assertIs(loss_plan.sample_weight_at(1, weights), second)
         self.assertIsNone(loss_plan.sample_weight_at(2, weights))
         found = loss_plan.sample_weight_at(self.node, weights)
-        # (2 + 4) / 2 and (1 + 5) / 2
-        self.assertAllClose(found, [3.0, 3.0])
+        # (2 + 4) / 2 and (1 + 6) / 2
+        self.assertAllClose(found, [3.0, 3.5])
         found = loss_plan.sample_weight_at(self.node, [first, first, None])
         self.assertIs(found, first)
         found = loss_plan.sample_weight_at(self.node, [None, None, second])

@@ -2,6 +2,7 @@
 
 from collections import namedtuple
 
+import ml_dtypes
 import numpy as np
 
 from keras.src import backend
@@ -24,7 +25,11 @@ class LossWeightsTest(testing.TestCase):
         self.assertTrue(all(map(loss_weights.is_fixed, plain)))
 
     def test_an_array_is_a_list_of_weights(self):
-        for array in (np.array([1, 2]), ops.convert_to_tensor([1.0, 2.0])):
+        for array in (
+            np.array([1, 2]),
+            np.array([1, 2], ml_dtypes.bfloat16),
+            ops.convert_to_tensor([1.0, 2.0]),
+        ):
             (weights,) = loss_weights.plain_weights((array,))
             self.assertIsInstance(weights, loss_weights.WeightArray)
             self.assertEqual(weights, [1.0, 2.0])
@@ -47,6 +52,26 @@ class LossWeightsTest(testing.TestCase):
             [id(x) for x in loss_weights.variables_in(kept)], [id(variable)]
         )
 
+    def test_handed_weights_are_read_instead(self):
+        first, second = backend.Variable(2.0), backend.Variable(3.0)
+        weights = loss_weights.HandedWeights([first, 5.0, {"a": second}])
+        self.assertEqual(
+            list(map(id, weights.variables)), [id(first), id(second)]
+        )
+        self.assertIs(weights.read(first), first)
+        with weights.handed([first], ["outer"]):
+            self.assertEqual(weights.read(first), "outer")
+            self.assertIs(weights.read(second), second)
+            self.assertEqual(weights.read(5.0), 5.0)
+            self.assertIsNone(weights.read(None))
+            with self.assertRaises(ArithmeticError):
+                with weights.handed([second], ["inner"]):
+                    self.assertEqual(weights.read(second), "inner")
+                    raise ArithmeticError
+            # A compiled step may be part of another one.
+            self.assertEqual(weights.read(first), "outer")
+        self.assertIs(weights.read(first), first)
+
     def test_weigh(self):
         raw = ops.convert_to_tensor(3.0)
         self.assertIs(loss_weights.weigh(raw, None), raw)
@@ -63,4 +88,5 @@ class LossWeightsTest(testing.TestCase):
         saved = loss_weights.current_loss_weights(given)
         self.assertEqual(saved, ({"a": 2.0}, [None, 3, (1.0, 2.0)]))
         self.assertIs(type(saved), tuple)
+        self.assertIs(type(saved[0]["a"]), float)
         self.assertIs(type(saved[1][2]), tuple)

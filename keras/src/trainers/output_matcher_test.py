@@ -297,7 +297,8 @@ class MatchTest(testing.TestCase):
             ({"any": "p"}, [(0, "p", ("any",))]),
             ({"any": ["p", "q"]}, [(0, ["p", "q"], ("any",))]),
         ):
-            self.assertEqual(matched(SEVERAL, value, 0), expected)
+            for argument in (SEVERAL, LOSS):
+                self.assertEqual(matched(argument, value, 0), expected)
         for value in (["p", "q"], [], {"any": "p"}):
             with self.assertRaisesRegex(ValueError, "`one`"):
                 matched(ONE, value, 0)
@@ -434,6 +435,13 @@ class RefusalTest(testing.TestCase):
             DEEP_LIST,
             None,
             "The path 'a/z' in",
+        ),
+        (
+            "positions_as_keys",
+            {"a": {0: "p", 1: "q"}},
+            DEEP_LIST,
+            None,
+            "The path 'a/0' in",
         ),
         (
             "too_deep",

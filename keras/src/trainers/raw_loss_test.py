@@ -17,6 +17,20 @@ class Sizes:
         self.sizes = raw_loss.BatchSizes()
 
 
+class Terms:
+    """What the total needs of `LossTerms`."""
+
+    def __init__(self):
+        self.variables = [backend.Variable(0.0)]
+        self.sizes = []
+
+    def collect(self, size):
+        self.sizes.append(float(size))
+
+    def reset_state(self):
+        self.sizes.clear()
+
+
 class RawLossTest(testing.TestCase):
     def test_it_is_a_mean(self):
         for metric in (raw_loss.LossMean("a_loss"), raw_loss.TotalLoss(None)):
@@ -76,6 +90,46 @@ class RawLossTest(testing.TestCase):
         total.update_state([1.0, 5.0], sample_weight=[1.0, 3.0])
         self.assertAllClose(total.result(), 4.0)
 
+    def test_terms_are_part_of_the_total(self):
+        total, terms = raw_loss.TotalLoss(None), Terms()
+        own = list(total.variables)
+        total.terms = terms
+        self.assertEqual(
+            list(map(id, total.variables)), list(map(id, own + terms.variables))
+        )
+        total.update_state(2.0, sample_weight=3)
+        total.update_state(7.0, sample_weight=2)
+        # (3 * 2 + 2 * 7) / 5
+        self.assertAllClose(total.result(), 4.0)
+        self.assertAllClose(terms.sizes, [3.0, 2.0])
+        total.reset_state()
+        self.assertAllClose(total.result(), 0.0)
+        self.assertEmpty(terms.sizes)
+        total.terms = None
+        total.update_state(2.0)
+        self.assertEmpty(terms.sizes)
+
+    def test_sizes_of_another_graph(self):
+        if backend.backend() != "tensorflow":
+            self.skipTest("Only TensorFlow has tensors of graphs.")
+        import tensorflow as tf
+
+        losses = Sizes()
+        total = raw_loss.TotalLoss(losses)
+
+        @tf.function(input_signature=[tf.TensorSpec([None, 1], "float32")])
+        def put(x):
+            batch = Batch([None], [x], [None])
+            losses.sizes.put(raw_loss.batch_size(batch, [0]))
+            losses.sizes.tell()
+            return losses.sizes.seen
+
+        # Read at run time.
+        for size in (3, 2):
+            self.assertAllClose(put(tf.ones((size, 1))), size)
+        total.update_state(2.0, sample_weight=7)
+        self.assertAllClose(total.count, 7.0)
+
     def test_sizes_are_those_of_the_thread(self):
         sizes = raw_loss.BatchSizes()
         sizes.put(3)
@@ -94,6 +148,7 @@ class RawLossTest(testing.TestCase):
             ([None, np.zeros(3)], [rows, rows], [0, 1], 4),
             ([number, np.zeros(3)], [number, rows], [0, 1], 3),
             ([number], [number], [0], 1),
+            ([number, None], [number, rows], [0, 1], 4),
         ):
             batch = Batch(labels, predictions, [None] * len(labels))
             self.assertEqual(raw_loss.batch_size(batch, indices), expected)
