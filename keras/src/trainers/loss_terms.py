@@ -151,7 +151,7 @@ class LossTerms:
         last = self.variables[0]
         if not native.may_assign(last):
             return
-        found = {} if noted is None else _of_entries(*noted)
+        found = {} if noted is None else _of_entries(last.dtype, *noted)
         found |= self._of_layers(model, losses, values)
         self._name(model, found)
         if not self._indices:
@@ -290,7 +290,7 @@ def until_error(model):
         raise
 
 
-def _of_entries(names, are_logged, raw_losses, weights, contributions):
+def _of_entries(dtype, names, are_logged, raw_losses, weights, contributions):
     """What `LossTerms.note` was given, by kind and name."""
     count = len(names)
     scaled = replicas.unscale_losses([*raw_losses, *contributions])
@@ -301,7 +301,8 @@ def _of_entries(names, are_logged, raw_losses, weights, contributions):
         if not are_logged:
             found["raw", name] = raw
         found["contribution", name] = contribution
-        found["weight", name] = 1.0 if weight is None else weight
+        weight = 1.0 if weight is None else weight
+        found["weight", name] = ops.cast(weight, dtype)
     return found
 
 
