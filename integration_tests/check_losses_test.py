@@ -36,6 +36,7 @@ SHARED = "The losses of 'output 0' and 'output 1' share the name `{}`"
 WEIGHTED = "`{}_loss` holds the loss times its loss weight, {:g}"
 OTHER_WEIGHTS = "not those that `compile` got: 1 and 1 here, 1 and {} there"
 NO_TRAIN_STEP = "note: `OwnTrainStep.train_step` is the model's own"
+MISALIGNED = "Sample weights weigh the wrong axis"
 BY_INPUTS = "`loss`: each batch counts by the first axis of its inputs"
 METRIC = "`loss` is also the name of a metric"
 # What Keras 3.6.0 itself says.
@@ -138,8 +139,12 @@ TABLE = {
     "swapped_losses": {"3.6.0": [f"`loss`: {SORTED}"]},
     "swapped_labels": {"3.6.0": [f"`y`: {SORTED}"]},
     "misaligned_sample_weights": {
-        "stock": ["weigh timesteps, not samples"],
-        "3.6.0": ["weigh timesteps, not samples"],
+        "stock": [MISALIGNED],
+        "3.6.0": [MISALIGNED],
+    },
+    "flat_output_with_sample_weights": {
+        "stock": [MISALIGNED],
+        "3.6.0": [MISALIGNED],
     },
     "same_names": {
         "stock": [SHARED.format("mse_loss")],

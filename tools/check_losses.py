@@ -499,14 +499,48 @@ def _tensor(x):
     return None if x is None else keras.ops.convert_to_tensor(x)
 
 
+def _averages_entries(loss):
+    """Whether it is one of Keras' own that averages over the last axis."""
+    function = getattr(loss, "fn", None)
+    if not getattr(function, "__module__", "").startswith("keras."):
+        return False
+    y_true = _tensor(np.array([0, 1, 0, 1], "float32"))
+    y_pred = _tensor(np.array([0.1, 0.2, 0.6, 0.9], "float32"))
+    of_each = loss.call(y_true[:, None], y_pred[:, None])
+    of_all = loss.call(y_true, y_pred)
+    return len(of_each.shape) == 1 and np.isclose(
+        _value(of_each), _value(of_all), rtol=1e-3
+    )
+
+
+def _for_weights(loss, y_true, y_pred):
+    """Labels and predictions with a last axis that no weight is for.
+
+    Without it a loss averages over samples or timesteps itself, and their
+    weights come too late.
+    """
+    is_flat = len(y_pred.shape) == 1
+    lacks_an_axis = (
+        len(y_true.shape) == len(y_pred.shape) - 1 and y_pred.shape[-1] == 1
+    )
+    if not (is_flat or lacks_an_axis) or not _averages_entries(loss):
+        return y_true, y_pred
+    if loss.reduction == "sum":
+        # It adds up the averages.
+        return y_true, y_pred
+    if is_flat:
+        y_pred = keras.ops.expand_dims(y_pred, -1)
+    if len(y_true.shape) < len(y_pred.shape):
+        y_true = y_true[..., None]
+    return y_true, y_pred
+
+
 def _aligned(sample_weight, loss, y_true, y_pred):
     """Weights of samples, for a loss that has an entry for each timestep."""
-    is_of_samples = sample_weight is not None and sample_weight[:1].size == 1
+    is_of_samples = sample_weight[:1].size == 1
     own_call = type(loss).__call__ is not keras.losses.Loss.__call__
     if not is_of_samples or len(y_pred.shape) < 3 or own_call:
         return sample_weight
-    if len(y_true.shape) == len(y_pred.shape) - 1 and y_pred.shape[-1] == 1:
-        y_true = y_true[..., None]
     y_true = keras.ops.convert_to_tensor(y_true, y_pred.dtype)
     shape = tuple(loss.call(y_true, y_pred).shape)
     column = sample_weight.reshape(-1, *[1] * (len(shape) - 1))
@@ -812,10 +846,11 @@ class _Check:
         y_true, y_pred = labels[index], predictions[index]
         for identifier in entry.losses:
             loss = _loss_object(identifier, y_true, y_pred)
-            weight = weights[index]
-            if reading.aligned:
-                weight = _aligned(weight, loss, y_true, y_pred)
-            total += _value(loss(_tensor(y_true), y_pred, _tensor(weight)))
+            weight, given = weights[index], (y_true, y_pred)
+            if reading.aligned and weight is not None:
+                given = _for_weights(loss, *given)
+                weight = _aligned(weight, loss, *given)
+            total += _value(loss(_tensor(given[0]), given[1], _tensor(weight)))
         return total
 
     def raw(self, entry, number, reading):
@@ -1062,8 +1097,9 @@ class _Check:
         if _leaves(sample_weight):
             yield (
                 Reading(aligned=False),
-                "Sample weights of shape (batch_size,) weigh timesteps, not "
-                "samples.",
+                "Sample weights weigh the wrong axis: those of shape "
+                "(batch_size,) not the samples, but the last axis of the loss, "
+                "or all samples alike.",
             )
         if len(self.entries) > len({entry.output for entry in self.entries}):
             yield (

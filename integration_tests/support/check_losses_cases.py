@@ -187,6 +187,15 @@ def weighted_timesteps(**options):
     return check(model, *data, weights, loss="mse", **options)
 
 
+def labels_without_the_last_axis(**options):
+    """Some Keras squeezes such predictions, and weighs means of timesteps."""
+    inputs = keras.Input((5, 3))
+    model = keras.Model(inputs, head("a")(inputs))
+    data = random(ROWS, 5, 3), random(ROWS, 5, seed=1)
+    weights = np.abs(random(ROWS, seed=2))
+    return check(model, *data, weights, loss="mae", **options)
+
+
 def dropout_and_batch_normalization(**options):
     inputs = keras.Input((3,))
     hidden = keras.layers.Dense(8)(inputs)
@@ -606,6 +615,7 @@ BALANCED = (
     weights_for_each_output,
     masked,
     weighted_timesteps,
+    labels_without_the_last_axis,
     dropout_and_batch_normalization,
     metrics,
     classes,
@@ -757,6 +767,15 @@ def misaligned_sample_weights():
     data = random(ROWS, 6, 3), random(ROWS, 6, 1, seed=1)
     weights = np.tile(np.arange(6.0), ROWS // 6)
     return check(model, *data, weights, loss="mse")
+
+
+def flat_output_with_sample_weights():
+    """The last axis, over which `mse` averages, is that of the samples."""
+    inputs = keras.Input((3,))
+    model = keras.Model(inputs, keras.layers.Reshape(())(head("a")(inputs)))
+    y = 3 * random(ROWS, seed=1)
+    weights = np.abs(random(ROWS, seed=2))
+    return check(model, x(), y, weights, loss="mse")
 
 
 def same_names():
@@ -1001,6 +1020,7 @@ OTHERS = (
     swapped_losses,
     swapped_labels,
     misaligned_sample_weights,
+    flat_output_with_sample_weights,
     same_names,
     same_names_of_objects,
     nested_outputs,
