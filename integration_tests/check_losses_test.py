@@ -242,8 +242,16 @@ def test_says_what_is_wrong_and_never_cries_wolf(case, stock):
     assert_says(case.__name__, keras_name, cases.said(case))
 
 
-def test_a_short_batch_that_you_have_not_is_no_defect(stock):
-    checked = cases.short_batch_if_it_were_one()
+@pytest.mark.parametrize(
+    "case",
+    [
+        cases.short_batch_if_it_were_one,
+        cases.weights_of_timesteps_and_of_samples,
+    ],
+    ids=lambda c: c.__name__,
+)
+def test_a_short_batch_that_you_have_not_is_no_defect(case, stock):
+    checked = case()
     assert checked.balanced
     assert "The losses balance." in str(checked)
     goes_wrong = stock and BACKEND == "tensorflow"

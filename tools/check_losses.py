@@ -325,7 +325,11 @@ def _with_a_short_batch(batches, outputs):
     size = min(sizes)
     if len(sizes) > 1 or size == 1 or outputs.takes_one_size:
         return None
-    if any(x.ndim == 1 for x in _leaves(batches[0][2])) and outputs.rank > 2:
+    weights = outputs.match("sample_weight", batches[0][2])
+    if any(
+        getattr(weight, "ndim", 0) == 1 and rank > 2
+        for weight, rank in zip(weights, outputs.ranks)
+    ):
         # Where stock Keras takes these for weights of timesteps, it fails
         # for batches of any other size.
         return None
@@ -349,7 +353,7 @@ class Outputs:
         if self.is_dict and set(names) == set(y_pred):
             found = [((name,), y_pred[name]) for name in names]
         self.paths = [path for path, _ in found]
-        self.rank = max(len(leaf.shape) for _, leaf in found)
+        self.ranks = [len(leaf.shape) for _, leaf in found]
         self.dtypes = {
             keras.backend.standardize_dtype(leaf.dtype) for _, leaf in found
         }

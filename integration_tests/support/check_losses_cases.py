@@ -196,6 +196,17 @@ def labels_without_the_last_axis(**options):
     return check(model, *data, weights, loss="mae", **options)
 
 
+def weights_of_timesteps_and_of_samples(**options):
+    inputs = keras.Input((5, 3))
+    of_samples = keras.layers.GlobalAveragePooling1D()(inputs)
+    model = keras.Model(inputs, [head("z")(inputs), head("a")(of_samples)])
+    y = [random(ROWS, 5, 1, seed=1), random(ROWS, 1, seed=2)]
+    weights = [np.abs(random(*shape)) for shape in ((ROWS, 5), (ROWS,))]
+    return check(
+        model, random(ROWS, 5, 3), y, weights, loss=["mse", "mae"], **options
+    )
+
+
 def dropout_and_batch_normalization(**options):
     inputs = keras.Input((3,))
     hidden = keras.layers.Dense(8)(inputs)
@@ -616,6 +627,7 @@ BALANCED = (
     masked,
     weighted_timesteps,
     labels_without_the_last_axis,
+    weights_of_timesteps_and_of_samples,
     dropout_and_batch_normalization,
     metrics,
     classes,
