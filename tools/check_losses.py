@@ -1225,7 +1225,9 @@ class _Check:
         """A text for all averages that are wrong for the same reason."""
         wrong = {}
         for key in together.keys() & values.keys():
-            text = self.explain_average(values[key], together[key])
+            text = self.explain_average(
+                values[key], together[key], self.sizes_of_output(key)
+            )
             if text is not None:
                 wrong.setdefault(text, []).append(key)
         order = ["loss", *(entry.key for entry in self.entries)]
@@ -1234,18 +1236,30 @@ class _Check:
             for text, keys in wrong.items()
         ]
 
-    def explain_average(self, values, logged):
+    def sizes_of_output(self, key):
+        """How many samples each batch has of the output with this loss."""
+        for entry in self.entries:
+            if key in (entry.key, entry.short_key):
+                index = entry.output
+                sizes = [len(f.y_pred[index]) for f in self.forwards]
+                return np.array(sizes, float)
+        return self.sizes
+
+    def explain_average(self, values, logged, own_sizes):
         """Why an average over batches is wrong; `None` if it is right."""
-        sizes = np.resize(self.sizes, len(values))
+        sizes, own_sizes = (
+            np.resize(x, len(values)) for x in (self.sizes, own_sizes)
+        )
         right = np.average(values, weights=sizes)
         if abs(logged - right) <= self.rounding_of_averages(values):
             return None
-        known = [
-            (
-                np.mean(values),
-                "each batch counts the same, so a short one counts too much.",
-            )
-        ]
+        known, text = [], "each batch counts by the first axis of this output"
+        if np.any(own_sizes != sizes):
+            text += " alone, which is not that of the first one with a loss."
+            known.append((np.average(values, weights=own_sizes), text))
+        if not known or np.ptp(own_sizes):
+            text = "each batch counts the same, so a short one counts too much."
+            known.append((np.mean(values), text))
         inputs = np.array([_length(x) for x, _, _ in self.batches])
         if len(inputs) == len(values) and np.any(inputs != self.sizes):
             known.append(

@@ -909,6 +909,38 @@ def graphs_of_several_sizes():
     return check(OfAny(), batches, loss="mse")
 
 
+class OfNodesAndGraphs(keras.Model):
+    """A number for each node, and one for each graph."""
+
+    def __init__(self):
+        super().__init__()
+        self.of_nodes = keras.layers.Dense(1)
+        self.of_graphs = keras.layers.Dense(1)
+
+    def call(self, inputs):
+        nodes, belongs_to = inputs
+        graphs = keras.ops.matmul(belongs_to, nodes)
+        return [self.of_nodes(nodes), self.of_graphs(graphs)]
+
+
+def nodes_and_graphs(counts=((10, 4), (30, 2), (15, 3))):
+    """Batches of so many nodes and graphs; larger ones have other losses."""
+    batches = []
+    for nodes, graphs in counts:
+        belongs_to = np.eye(graphs, dtype="float32")[np.arange(nodes) % graphs]
+        batches.append(
+            (
+                (random(nodes, 3, seed=nodes), belongs_to.T.copy()),
+                (np.full((nodes, 1), nodes), np.full((graphs, 1), 9.0 * nodes)),
+            )
+        )
+    return check(OfNodesAndGraphs(), batches, loss=["mse", "mae"])
+
+
+def nodes_of_equally_many_graphs():
+    return nodes_and_graphs(counts=((10, 4), (30, 4), (15, 4)))
+
+
 class OwnTrainStep(OneOutput):
     def train_step(self, *arguments):
         return super().train_step(*arguments)
@@ -1047,6 +1079,8 @@ OTHERS = (
     float16,
     float16_with_a_short_batch,
     graphs_of_several_sizes,
+    nodes_and_graphs,
+    nodes_of_equally_many_graphs,
     own_train_step,
     pairs,
     noise,
