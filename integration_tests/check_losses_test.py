@@ -149,6 +149,7 @@ TABLE = {
         "stock": [MISALIGNED],
         "3.6.0": [MISALIGNED],
     },
+    "one_of_three_without_a_loss": {"3.6.0": [WEIGHTED.format("mse", 2)]},
     "same_names": {
         "stock": [SHARED.format("mse_loss")],
         "3.6.0": [SHARED.format("mse_loss")],

@@ -720,6 +720,7 @@ class _Check:
         self.refuse_random_numbers()
         together = self.evaluate(self.batches)
         self.outputs.use_names_of(together)
+        self.use_names_of_losses(together)
         self.entries = self.entries_of(RIGHT)
         right = self.expected(RIGHT)
         if not all(np.all(np.isfinite(x)) for x in right.values()):
@@ -737,6 +738,17 @@ class _Check:
         if cut_last_batch and not self.findings:
             self.try_a_short_batch()
         return result
+
+    def use_names_of_losses(self, logs):
+        """Some Keras calls outputs by their losses if some have none."""
+        unnamed = [entry.unnamed_key for entry in self.entries_of(RIGHT)]
+        for entry in self.entries_of(RIGHT):
+            key = entry.unnamed_key
+            if entry.key in logs or entry.short_key in logs:
+                continue
+            if key in logs and unnamed.count(key) == 1:
+                name = key.removesuffix("_loss")
+                self.outputs.names_in_logs[entry.output] = name
 
     def result(self, right, logged):
         averages = {

@@ -790,6 +790,19 @@ def flat_output_with_sample_weights():
     return check(model, x(), y, weights, loss="mse")
 
 
+def one_of_three_without_a_loss():
+    """Not in the dicts at all: Keras 3.6 then names outputs by their losses."""
+    y = dict(zip("za", labels("z", "a")))
+    return check(
+        heads("a", "m", "z", container=dict),
+        x(),
+        y,
+        loss={"z": "mse", "a": "mae"},
+        loss_weights={"z": 2, "a": 1},
+        cut_last_batch=False,
+    )
+
+
 def same_names():
     return check(
         TwoOutputs(),
@@ -1065,6 +1078,7 @@ OTHERS = (
     swapped_labels,
     misaligned_sample_weights,
     flat_output_with_sample_weights,
+    one_of_three_without_a_loss,
     same_names,
     same_names_of_objects,
     nested_outputs,
