@@ -40,6 +40,7 @@ OWN_AXIS = (
     "`mae_loss`: each batch counts by the first axis of this output alone"
 )
 MISALIGNED = "Sample weights weigh the wrong axis"
+LAST_USE = "With JAX, some Keras counts only its last use"
 BY_INPUTS = "`loss`: each batch counts by the first axis of its inputs"
 METRIC = "`loss` is also the name of a metric"
 # What Keras 3.6.0 itself says.
@@ -68,6 +69,14 @@ TABLE = {
     "added_losses_that_cancel": same([ROUNDING]),
     "heads_that_cancel": same([ROUNDING])
     | {"3.6.0": [ROUNDING, WEIGHTED.format("a", -1)]},
+    # Labels, losses and weights are all swapped, and the labels alike.
+    "dicts_of_heads_that_cancel": same([ROUNDING])
+    | {
+        "3.6.0": [
+            ROUNDING,
+            "`z_loss` holds the loss of 'a' times its loss weight, -1",
+        ]
+    },
     "one_variable_for_losses_that_cancel": same([ROUNDING])
     | {"3.6.0": [NO_VARIABLES]},
     # What Keras refuses itself.
@@ -150,6 +159,7 @@ TABLE = {
         "3.6.0": [MISALIGNED],
     },
     "one_of_three_without_a_loss": {"3.6.0": [WEIGHTED.format("mse", 2)]},
+    "layer_used_twice": {"stock": {"jax": [LAST_USE]}},
     "same_names": {
         "stock": [SHARED.format("mse_loss")],
         "3.6.0": [SHARED.format("mse_loss")],

@@ -1083,10 +1083,19 @@ class _Check:
             return min(found, key=lambda item: item[0])[1:]
         if np.all(gap <= noise + UNEXPLAINED * self.terms["loss"]):
             return RIGHT, None
-        return None, (
+        text = (
             "`loss` is not the sum of the weighted losses and the "
-            "regularization. No known defect explains it. Are the "
-            "`loss_weights` given here those of `compile`?"
+            "regularization. No known defect explains it. "
+        )
+        if keras.backend.backend() == "jax" and any(
+            forward.added for forward in self.forwards
+        ):
+            return None, text + (
+                "Is a layer that adds a loss used twice? With JAX, some Keras "
+                "counts only its last use."
+            )
+        return None, text + (
+            "Are the `loss_weights` given here those of `compile`?"
         )
 
     def total_under(self, reading):
@@ -1158,10 +1167,11 @@ class _Check:
             weighted += " The raw loss is what it holds divided by the weight."
         known = [(weight * raw, f"{weighted} Keras 3.5 and 3.6 do that.")]
         for other in entries:
-            for factor in (1, other.weight_now()):
-                name = self.outputs.display(other.output)
-                text = f"holds the loss of {name}."
-                known.append((factor * values[other.key], text))
+            raw_of_other, factor = values[other.key], other.weight_now()
+            text = f"holds the loss of {self.outputs.display(other.output)}"
+            known.append((raw_of_other, f"{text}."))
+            text += f" times its loss weight, {factor:g}."
+            known.append((factor * raw_of_other, text))
         rest, text = min(
             ((_largest(found - value), text) for value, text in known),
             key=lambda item: max(item[0], _largest(self.noise[entry.key])),

@@ -453,6 +453,19 @@ def heads_that_cancel(**options):
     )
 
 
+def dicts_of_heads_that_cancel(**options):
+    """Sorted by key, these go to the other output each."""
+    (y,) = labels("z")
+    return check(
+        heads("z", "a", kernel_initializer="ones"),
+        x(),
+        {"z": y, "a": y},
+        loss={"z": "mse", "a": "mse"},
+        loss_weights={"z": 1, "a": -1},
+        **options,
+    )
+
+
 class AddsWhatCancels(keras.layers.Layer):
     def call(self, inputs):
         self.add_loss(1e4 * keras.ops.mean(inputs))
@@ -648,6 +661,7 @@ BALANCED = (
     one_variable_for_losses_that_cancel,
     near_zero_by_cancellation,
     heads_that_cancel,
+    dicts_of_heads_that_cancel,
     added_losses_that_cancel,
     array_of_weights,
     not_reduced,
@@ -801,6 +815,15 @@ def one_of_three_without_a_loss():
         loss_weights={"z": 2, "a": 1},
         cut_last_batch=False,
     )
+
+
+def layer_used_twice():
+    inputs = [keras.Input((3,)), keras.Input((3,))]
+    layer = keras.layers.Dense(4, activity_regularizer="l2")
+    hidden = keras.layers.Subtract()([layer(one) for one in inputs])
+    model = keras.Model(inputs, head("a")(hidden))
+    data = [10 * x(), 10 * random(ROWS, 3, seed=1)]
+    return check(model, data, *labels("a"), loss="mse")
 
 
 def same_names():
@@ -1079,6 +1102,7 @@ OTHERS = (
     misaligned_sample_weights,
     flat_output_with_sample_weights,
     one_of_three_without_a_loss,
+    layer_used_twice,
     same_names,
     same_names_of_objects,
     nested_outputs,
