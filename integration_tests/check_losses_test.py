@@ -36,6 +36,11 @@ SHARED = "The losses of 'output 0' and 'output 1' share the name `{}`"
 WEIGHTED = "`{}_loss` holds the loss times its loss weight, {:g}"
 OTHER_WEIGHTS = "not those that `compile` got: 1 and 1 here, 1 and {} there"
 NO_TRAIN_STEP = "note: `OwnTrainStep.train_step` is the model's own"
+OWN_AXIS = (
+    "`mae_loss`: each batch counts by the first axis of this output alone"
+)
+MISALIGNED = "Sample weights weigh the wrong axis"
+LAST_USE = "With JAX, some Keras counts only its last use"
 BY_INPUTS = "`loss`: each batch counts by the first axis of its inputs"
 METRIC = "`loss` is also the name of a metric"
 # What Keras 3.6.0 itself says.
@@ -64,6 +69,14 @@ TABLE = {
     "added_losses_that_cancel": same([ROUNDING]),
     "heads_that_cancel": same([ROUNDING])
     | {"3.6.0": [ROUNDING, WEIGHTED.format("a", -1)]},
+    # Labels, losses and weights are all swapped, and the labels alike.
+    "dicts_of_heads_that_cancel": same([ROUNDING])
+    | {
+        "3.6.0": [
+            ROUNDING,
+            "`z_loss` holds the loss of 'a' times its loss weight, -1",
+        ]
+    },
     "one_variable_for_losses_that_cancel": same([ROUNDING])
     | {"3.6.0": [NO_VARIABLES]},
     # What Keras refuses itself.
@@ -138,9 +151,15 @@ TABLE = {
     "swapped_losses": {"3.6.0": [f"`loss`: {SORTED}"]},
     "swapped_labels": {"3.6.0": [f"`y`: {SORTED}"]},
     "misaligned_sample_weights": {
-        "stock": ["weigh timesteps, not samples"],
-        "3.6.0": ["weigh timesteps, not samples"],
+        "stock": [MISALIGNED],
+        "3.6.0": [MISALIGNED],
     },
+    "flat_output_with_sample_weights": {
+        "stock": [MISALIGNED],
+        "3.6.0": [MISALIGNED],
+    },
+    "one_of_three_without_a_loss": {"3.6.0": [WEIGHTED.format("mse", 2)]},
+    "layer_used_twice": {"stock": {"jax": [LAST_USE]}},
     "same_names": {
         "stock": [SHARED.format("mse_loss")],
         "3.6.0": [SHARED.format("mse_loss")],
@@ -157,6 +176,30 @@ TABLE = {
     "told_no_weights": same([OTHER_WEIGHTS.format(10)]),
     "told_weights_of_none": same(["1 and 10 here, 1 and 1 there"]),
     "graphs_of_several_sizes": {"stock": [BY_INPUTS], "3.6.0": [BY_INPUTS]},
+    # TensorFlow's compiled step does not know any first axis.
+    "nodes_and_graphs": {
+        "stock": {
+            "tensorflow": [f"`mse_loss`, `mae_loss`: {BATCHES}"],
+            "jax": [OWN_AXIS],
+            "torch": [OWN_AXIS],
+        },
+        "3.6.0": {
+            "tensorflow": [f"`mse_loss`, `mae_loss`: {BATCHES}"],
+            "torch": [OWN_AXIS],
+        },
+    },
+    # Equally many count the same by their number, too.
+    "nodes_of_equally_many_graphs": {
+        "stock": {
+            "tensorflow": [f"`mse_loss`: {BATCHES}", OWN_AXIS],
+            "jax": [OWN_AXIS],
+            "torch": [OWN_AXIS],
+        },
+        "3.6.0": {
+            "tensorflow": [f"`mse_loss`: {BATCHES}", OWN_AXIS],
+            "torch": [OWN_AXIS],
+        },
+    },
     "bfloat16": {
         "stock": [HALF.format("bfloat16")],
         "3.6.0": [HALF.format("bfloat16")],
@@ -237,8 +280,16 @@ def test_says_what_is_wrong_and_never_cries_wolf(case, stock):
     assert_says(case.__name__, keras_name, cases.said(case))
 
 
-def test_a_short_batch_that_you_have_not_is_no_defect(stock):
-    checked = cases.short_batch_if_it_were_one()
+@pytest.mark.parametrize(
+    "case",
+    [
+        cases.short_batch_if_it_were_one,
+        cases.weights_of_timesteps_and_of_samples,
+    ],
+    ids=lambda c: c.__name__,
+)
+def test_a_short_batch_that_you_have_not_is_no_defect(case, stock):
+    checked = case()
     assert checked.balanced
     assert "The losses balance." in str(checked)
     goes_wrong = stock and BACKEND == "tensorflow"
@@ -363,8 +414,9 @@ def test_rounding_of_a_sum_grows_with_its_length():
     # As Keras sums: one after the other, in float32.
     logged = np.cumsum(values)[-1] / 3000
     assert abs(logged - 0.7) > 2e-5 * 0.7
-    assert check.explain_average(values, logged) is None
-    assert check.explain_average(values, 1.001 * logged) is not None
+    assert check.explain_average(values, logged, check.sizes) is None
+    wrong = check.explain_average(values, 1.001 * logged, check.sizes)
+    assert wrong is not None
 
 
 class Stateful(keras.Model):

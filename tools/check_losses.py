@@ -325,7 +325,11 @@ def _with_a_short_batch(batches, outputs):
     size = min(sizes)
     if len(sizes) > 1 or size == 1 or outputs.takes_one_size:
         return None
-    if any(x.ndim == 1 for x in _leaves(batches[0][2])) and outputs.rank > 2:
+    weights = outputs.match("sample_weight", batches[0][2])
+    if any(
+        getattr(weight, "ndim", 0) == 1 and rank > 2
+        for weight, rank in zip(weights, outputs.ranks)
+    ):
         # Where stock Keras takes these for weights of timesteps, it fails
         # for batches of any other size.
         return None
@@ -349,7 +353,7 @@ class Outputs:
         if self.is_dict and set(names) == set(y_pred):
             found = [((name,), y_pred[name]) for name in names]
         self.paths = [path for path, _ in found]
-        self.rank = max(len(leaf.shape) for _, leaf in found)
+        self.ranks = [len(leaf.shape) for _, leaf in found]
         self.dtypes = {
             keras.backend.standardize_dtype(leaf.dtype) for _, leaf in found
         }
@@ -499,14 +503,48 @@ def _tensor(x):
     return None if x is None else keras.ops.convert_to_tensor(x)
 
 
+def _averages_entries(loss):
+    """Whether it is one of Keras' own that averages over the last axis."""
+    function = getattr(loss, "fn", None)
+    if not getattr(function, "__module__", "").startswith("keras."):
+        return False
+    y_true = _tensor(np.array([0, 1, 0, 1], "float32"))
+    y_pred = _tensor(np.array([0.1, 0.2, 0.6, 0.9], "float32"))
+    of_each = loss.call(y_true[:, None], y_pred[:, None])
+    of_all = loss.call(y_true, y_pred)
+    return len(of_each.shape) == 1 and np.isclose(
+        _value(of_each), _value(of_all), rtol=1e-3
+    )
+
+
+def _for_weights(loss, y_true, y_pred):
+    """Labels and predictions with a last axis that no weight is for.
+
+    Without it a loss averages over samples or timesteps itself, and their
+    weights come too late.
+    """
+    is_flat = len(y_pred.shape) == 1
+    lacks_an_axis = (
+        len(y_true.shape) == len(y_pred.shape) - 1 and y_pred.shape[-1] == 1
+    )
+    if not (is_flat or lacks_an_axis) or not _averages_entries(loss):
+        return y_true, y_pred
+    if loss.reduction == "sum":
+        # It adds up the averages.
+        return y_true, y_pred
+    if is_flat:
+        y_pred = keras.ops.expand_dims(y_pred, -1)
+    if len(y_true.shape) < len(y_pred.shape):
+        y_true = y_true[..., None]
+    return y_true, y_pred
+
+
 def _aligned(sample_weight, loss, y_true, y_pred):
     """Weights of samples, for a loss that has an entry for each timestep."""
-    is_of_samples = sample_weight is not None and sample_weight[:1].size == 1
+    is_of_samples = sample_weight[:1].size == 1
     own_call = type(loss).__call__ is not keras.losses.Loss.__call__
     if not is_of_samples or len(y_pred.shape) < 3 or own_call:
         return sample_weight
-    if len(y_true.shape) == len(y_pred.shape) - 1 and y_pred.shape[-1] == 1:
-        y_true = y_true[..., None]
     y_true = keras.ops.convert_to_tensor(y_true, y_pred.dtype)
     shape = tuple(loss.call(y_true, y_pred).shape)
     column = sample_weight.reshape(-1, *[1] * (len(shape) - 1))
@@ -682,6 +720,7 @@ class _Check:
         self.refuse_random_numbers()
         together = self.evaluate(self.batches)
         self.outputs.use_names_of(together)
+        self.use_names_of_losses(together)
         self.entries = self.entries_of(RIGHT)
         right = self.expected(RIGHT)
         if not all(np.all(np.isfinite(x)) for x in right.values()):
@@ -699,6 +738,17 @@ class _Check:
         if cut_last_batch and not self.findings:
             self.try_a_short_batch()
         return result
+
+    def use_names_of_losses(self, logs):
+        """Some Keras calls outputs by their losses if some have none."""
+        unnamed = [entry.unnamed_key for entry in self.entries_of(RIGHT)]
+        for entry in self.entries_of(RIGHT):
+            key = entry.unnamed_key
+            if entry.key in logs or entry.short_key in logs:
+                continue
+            if key in logs and unnamed.count(key) == 1:
+                name = key.removesuffix("_loss")
+                self.outputs.names_in_logs[entry.output] = name
 
     def result(self, right, logged):
         averages = {
@@ -812,10 +862,11 @@ class _Check:
         y_true, y_pred = labels[index], predictions[index]
         for identifier in entry.losses:
             loss = _loss_object(identifier, y_true, y_pred)
-            weight = weights[index]
-            if reading.aligned:
-                weight = _aligned(weight, loss, y_true, y_pred)
-            total += _value(loss(_tensor(y_true), y_pred, _tensor(weight)))
+            weight, given = weights[index], (y_true, y_pred)
+            if reading.aligned and weight is not None:
+                given = _for_weights(loss, *given)
+                weight = _aligned(weight, loss, *given)
+            total += _value(loss(_tensor(given[0]), given[1], _tensor(weight)))
         return total
 
     def raw(self, entry, number, reading):
@@ -1032,10 +1083,19 @@ class _Check:
             return min(found, key=lambda item: item[0])[1:]
         if np.all(gap <= noise + UNEXPLAINED * self.terms["loss"]):
             return RIGHT, None
-        return None, (
+        text = (
             "`loss` is not the sum of the weighted losses and the "
-            "regularization. No known defect explains it. Are the "
-            "`loss_weights` given here those of `compile`?"
+            "regularization. No known defect explains it. "
+        )
+        if keras.backend.backend() == "jax" and any(
+            forward.added for forward in self.forwards
+        ):
+            return None, text + (
+                "Is a layer that adds a loss used twice? With JAX, some Keras "
+                "counts only its last use."
+            )
+        return None, text + (
+            "Are the `loss_weights` given here those of `compile`?"
         )
 
     def total_under(self, reading):
@@ -1062,8 +1122,9 @@ class _Check:
         if _leaves(sample_weight):
             yield (
                 Reading(aligned=False),
-                "Sample weights of shape (batch_size,) weigh timesteps, not "
-                "samples.",
+                "Sample weights weigh the wrong axis: those of shape "
+                "(batch_size,) not the samples, but the last axis of the loss, "
+                "or all samples alike.",
             )
         if len(self.entries) > len({entry.output for entry in self.entries}):
             yield (
@@ -1106,10 +1167,11 @@ class _Check:
             weighted += " The raw loss is what it holds divided by the weight."
         known = [(weight * raw, f"{weighted} Keras 3.5 and 3.6 do that.")]
         for other in entries:
-            for factor in (1, other.weight_now()):
-                name = self.outputs.display(other.output)
-                text = f"holds the loss of {name}."
-                known.append((factor * values[other.key], text))
+            raw_of_other, factor = values[other.key], other.weight_now()
+            text = f"holds the loss of {self.outputs.display(other.output)}"
+            known.append((raw_of_other, f"{text}."))
+            text += f" times its loss weight, {factor:g}."
+            known.append((factor * raw_of_other, text))
         rest, text = min(
             ((_largest(found - value), text) for value, text in known),
             key=lambda item: max(item[0], _largest(self.noise[entry.key])),
@@ -1185,7 +1247,9 @@ class _Check:
         """A text for all averages that are wrong for the same reason."""
         wrong = {}
         for key in together.keys() & values.keys():
-            text = self.explain_average(values[key], together[key])
+            text = self.explain_average(
+                values[key], together[key], self.sizes_of_output(key)
+            )
             if text is not None:
                 wrong.setdefault(text, []).append(key)
         order = ["loss", *(entry.key for entry in self.entries)]
@@ -1194,18 +1258,30 @@ class _Check:
             for text, keys in wrong.items()
         ]
 
-    def explain_average(self, values, logged):
+    def sizes_of_output(self, key):
+        """How many samples each batch has of the output with this loss."""
+        for entry in self.entries:
+            if key in (entry.key, entry.short_key):
+                index = entry.output
+                sizes = [len(f.y_pred[index]) for f in self.forwards]
+                return np.array(sizes, float)
+        return self.sizes
+
+    def explain_average(self, values, logged, own_sizes):
         """Why an average over batches is wrong; `None` if it is right."""
-        sizes = np.resize(self.sizes, len(values))
+        sizes, own_sizes = (
+            np.resize(x, len(values)) for x in (self.sizes, own_sizes)
+        )
         right = np.average(values, weights=sizes)
         if abs(logged - right) <= self.rounding_of_averages(values):
             return None
-        known = [
-            (
-                np.mean(values),
-                "each batch counts the same, so a short one counts too much.",
-            )
-        ]
+        known, text = [], "each batch counts by the first axis of this output"
+        if np.any(own_sizes != sizes):
+            text += " alone, which is not that of the first one with a loss."
+            known.append((np.average(values, weights=own_sizes), text))
+        if not known or np.ptp(own_sizes):
+            text = "each batch counts the same, so a short one counts too much."
+            known.append((np.mean(values), text))
         inputs = np.array([_length(x) for x, _, _ in self.batches])
         if len(inputs) == len(values) and np.any(inputs != self.sizes):
             known.append(

@@ -187,6 +187,26 @@ def weighted_timesteps(**options):
     return check(model, *data, weights, loss="mse", **options)
 
 
+def labels_without_the_last_axis(**options):
+    """Some Keras squeezes such predictions, and weighs means of timesteps."""
+    inputs = keras.Input((5, 3))
+    model = keras.Model(inputs, head("a")(inputs))
+    data = random(ROWS, 5, 3), random(ROWS, 5, seed=1)
+    weights = np.abs(random(ROWS, seed=2))
+    return check(model, *data, weights, loss="mae", **options)
+
+
+def weights_of_timesteps_and_of_samples(**options):
+    inputs = keras.Input((5, 3))
+    of_samples = keras.layers.GlobalAveragePooling1D()(inputs)
+    model = keras.Model(inputs, [head("z")(inputs), head("a")(of_samples)])
+    y = [random(ROWS, 5, 1, seed=1), random(ROWS, 1, seed=2)]
+    weights = [np.abs(random(*shape)) for shape in ((ROWS, 5), (ROWS,))]
+    return check(
+        model, random(ROWS, 5, 3), y, weights, loss=["mse", "mae"], **options
+    )
+
+
 def dropout_and_batch_normalization(**options):
     inputs = keras.Input((3,))
     hidden = keras.layers.Dense(8)(inputs)
@@ -433,6 +453,19 @@ def heads_that_cancel(**options):
     )
 
 
+def dicts_of_heads_that_cancel(**options):
+    """Sorted by key, these go to the other output each."""
+    (y,) = labels("z")
+    return check(
+        heads("z", "a", kernel_initializer="ones"),
+        x(),
+        {"z": y, "a": y},
+        loss={"z": "mse", "a": "mse"},
+        loss_weights={"z": 1, "a": -1},
+        **options,
+    )
+
+
 class AddsWhatCancels(keras.layers.Layer):
     def call(self, inputs):
         self.add_loss(1e4 * keras.ops.mean(inputs))
@@ -606,6 +639,8 @@ BALANCED = (
     weights_for_each_output,
     masked,
     weighted_timesteps,
+    labels_without_the_last_axis,
+    weights_of_timesteps_and_of_samples,
     dropout_and_batch_normalization,
     metrics,
     classes,
@@ -626,6 +661,7 @@ BALANCED = (
     one_variable_for_losses_that_cancel,
     near_zero_by_cancellation,
     heads_that_cancel,
+    dicts_of_heads_that_cancel,
     added_losses_that_cancel,
     array_of_weights,
     not_reduced,
@@ -759,6 +795,37 @@ def misaligned_sample_weights():
     return check(model, *data, weights, loss="mse")
 
 
+def flat_output_with_sample_weights():
+    """The last axis, over which `mse` averages, is that of the samples."""
+    inputs = keras.Input((3,))
+    model = keras.Model(inputs, keras.layers.Reshape(())(head("a")(inputs)))
+    y = 3 * random(ROWS, seed=1)
+    weights = np.abs(random(ROWS, seed=2))
+    return check(model, x(), y, weights, loss="mse")
+
+
+def one_of_three_without_a_loss():
+    """Not in the dicts at all: Keras 3.6 then names outputs by their losses."""
+    y = dict(zip("za", labels("z", "a")))
+    return check(
+        heads("a", "m", "z", container=dict),
+        x(),
+        y,
+        loss={"z": "mse", "a": "mae"},
+        loss_weights={"z": 2, "a": 1},
+        cut_last_batch=False,
+    )
+
+
+def layer_used_twice():
+    inputs = [keras.Input((3,)), keras.Input((3,))]
+    layer = keras.layers.Dense(4, activity_regularizer="l2")
+    hidden = keras.layers.Subtract()([layer(one) for one in inputs])
+    model = keras.Model(inputs, head("a")(hidden))
+    data = [10 * x(), 10 * random(ROWS, 3, seed=1)]
+    return check(model, data, *labels("a"), loss="mse")
+
+
 def same_names():
     return check(
         TwoOutputs(),
@@ -876,6 +943,38 @@ def graphs_of_several_sizes():
         for n, nodes in ((2, 9), (6, 4))
     ]
     return check(OfAny(), batches, loss="mse")
+
+
+class OfNodesAndGraphs(keras.Model):
+    """A number for each node, and one for each graph."""
+
+    def __init__(self):
+        super().__init__()
+        self.of_nodes = keras.layers.Dense(1)
+        self.of_graphs = keras.layers.Dense(1)
+
+    def call(self, inputs):
+        nodes, belongs_to = inputs
+        graphs = keras.ops.matmul(belongs_to, nodes)
+        return [self.of_nodes(nodes), self.of_graphs(graphs)]
+
+
+def nodes_and_graphs(counts=((10, 4), (30, 2), (15, 3))):
+    """Batches of so many nodes and graphs; larger ones have other losses."""
+    batches = []
+    for nodes, graphs in counts:
+        belongs_to = np.eye(graphs, dtype="float32")[np.arange(nodes) % graphs]
+        batches.append(
+            (
+                (random(nodes, 3, seed=nodes), belongs_to.T.copy()),
+                (np.full((nodes, 1), nodes), np.full((graphs, 1), 9.0 * nodes)),
+            )
+        )
+    return check(OfNodesAndGraphs(), batches, loss=["mse", "mae"])
+
+
+def nodes_of_equally_many_graphs():
+    return nodes_and_graphs(counts=((10, 4), (30, 4), (15, 4)))
 
 
 class OwnTrainStep(OneOutput):
@@ -1001,6 +1100,9 @@ OTHERS = (
     swapped_losses,
     swapped_labels,
     misaligned_sample_weights,
+    flat_output_with_sample_weights,
+    one_of_three_without_a_loss,
+    layer_used_twice,
     same_names,
     same_names_of_objects,
     nested_outputs,
@@ -1015,6 +1117,8 @@ OTHERS = (
     float16,
     float16_with_a_short_batch,
     graphs_of_several_sizes,
+    nodes_and_graphs,
+    nodes_of_equally_many_graphs,
     own_train_step,
     pairs,
     noise,
