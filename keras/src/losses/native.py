@@ -1,8 +1,8 @@
 """What is done natively on one backend, and what that gains.
 
-Not part of upstream Keras 3.15.1. Everything here could be written in
-`keras.ops`, and is where it says so; nobody can tell from outside which one
-ran. The gains are those of `benchmarks/README.md`.
+Not part of upstream Keras 3.15.1. The first three answer what `keras.ops` can't
+be asked. All else could be written in it, and nobody can tell from outside
+which one ran; the gains are those of `benchmarks/README.md`.
 """
 
 import functools

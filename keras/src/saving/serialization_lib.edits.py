@@ -1,5 +1,5 @@
 """Edits to `serialization_lib.py` of Keras 3.15.1; no whole module, see
-`edits.py`.
+`patching`.
 
 An object may be saved with more than its `get_config` tells.
 """

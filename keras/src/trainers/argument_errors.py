@@ -1,7 +1,9 @@
 """Words the errors about the arguments of `compile`, `fit` and `evaluate`.
 
 Not part of upstream Keras 3.15.1, where each place words its own. All say what
-came and what was expected.
+came and what was expected. So do the few that are worded elsewhere, since they
+are about no argument (`weighting.align`, `raw_loss.batch_size`) or keep texts
+that upstream's tests pin (the edits of data adapters).
 """
 
 from keras.src.trainers.output_structure import describe

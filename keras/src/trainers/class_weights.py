@@ -13,6 +13,7 @@ from keras.src import losses
 from keras.src import tree
 from keras.src.losses import ownership
 from keras.src.trainers.argument_errors import invalid
+from keras.src.trainers.output_structure import flatten_with_paths
 
 
 class ClassWeights(dict):
@@ -118,10 +119,9 @@ def read_for(model, class_weight):
 def _has_loss_of_keras(model):
     if model._compile_loss is None:
         return False
-    found = tree.flatten(model._compile_loss._user_loss)
     return all(
         isinstance(loss, str) or ownership.is_keras_own(losses.get(loss))
-        for loss in found
+        for _, loss in flatten_with_paths(model._compile_loss._user_loss)
         if loss is not None
     )
 

@@ -161,6 +161,7 @@ class ReadForTest(testing.TestCase):
         ("name_by_shape", "ce", True),
         ("function", losses.mean_squared_error, True),
         ("object", losses.MeanSquaredError(), True),
+        ("config", losses.serialize(losses.Huber(delta=2.0)), True),
         ("several", {"a": "mse", "b": None}, True),
         ("own", own_loss, False),
         ("one_of_several", ["mse", own_loss], False),

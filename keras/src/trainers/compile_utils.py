@@ -387,6 +387,11 @@ class CompileLoss(losses_module.Loss):
             return self.call(y_true, y_pred, sample_weight)
 
     def call(self, y_true, y_pred, sample_weight=None):
+        """Computes the total: raw losses, recorded, then weighed and added.
+
+        Returns:
+            A scalar tensor, or `None` if no output has a loss.
+        """
         matcher = self._matchers.get(signature(y_pred))
         if matcher is None:
             matcher = self.build(y_true, y_pred)
@@ -395,31 +400,29 @@ class CompileLoss(losses_module.Loss):
         if not self._flat_losses:
             return None
 
-        raw_losses, weights = [], []
-        for entry in self._flat_losses:
-            path, loss, weight, _ = entry
-            raw_losses.append(self._raw_loss(loss, self._targets[path], batch))
-            weights.append(self.handed_weights.read(weight))
+        paths, losses, weights, names = zip(*self._flat_losses)
+        raw_losses = [
+            self._raw_loss(loss, self._targets[path], batch, matcher)
+            for path, loss in zip(paths, losses)
+        ]
         size = raw_loss.batch_size(batch, matcher.labelled)
         self.sizes.put(size)
         self._record(raw_losses, size)
+        weights = list(map(self.handed_weights.read, weights))
         contributions = list(map(weigh, raw_losses, weights))
         if self.terms is not None:
-            names = [name for *_, name in self._flat_losses]
-            are_logged = bool(self._metrics)
             self.terms.note(
-                names, are_logged, raw_losses, weights, contributions
+                names, bool(self._metrics), raw_losses, weights, contributions
             )
         return sum(contributions[1:], start=contributions[0])
 
-    def _raw_loss(self, loss, target, batch):
+    def _raw_loss(self, loss, target, batch, matcher):
         y_true = loss_plan.at(target, batch.labels)
         y_pred = loss_plan.at(target, batch.predictions)
         weight = loss_plan.sample_weight_at(target, batch.sample_weights)
         try:
             raw = loss(y_true, y_pred, weight)
         except Exception as error:
-            matcher = next(iter(self._matchers.values()))
             error.add_note(
                 loss_plan.failure_note(loss, target, matcher, y_true, y_pred)
             )
@@ -427,7 +430,6 @@ class CompileLoss(losses_module.Loss):
         raw = weighting.cast(raw, self._dtype)
         if len(raw.shape) == 0:
             return raw
-        matcher = next(iter(self._matchers.values()))
         loss_plan.require_number(raw, loss, target, matcher, self._user_loss)
         return ops.reshape(raw, ())
 

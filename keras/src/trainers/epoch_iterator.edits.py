@@ -1,5 +1,5 @@
 """Edits to `epoch_iterator.py` of Keras 3.15.1; no whole module, see
-`edits.py`.
+`patching`.
 
 Data that holds no samples is refused instead of giving empty logs, and the
 trainer is told of an epoch that data which has ended before left empty.

@@ -6,6 +6,7 @@ names, in `compile_utils.py`.
 
 from keras.src import losses as losses_module
 from keras.src import metrics as metrics_module
+from keras.src.losses import ownership
 from keras.src.trainers.argument_errors import invalid
 from keras.src.utils.naming import get_object_name
 
@@ -95,10 +96,8 @@ def get_metric(identifier, y_true, y_pred):
 def _metric_of_loss(loss):
     """The metric that averages a loss over samples, not over batches."""
     values = loss
-    if (
-        loss.reduction != "sum"
-        and type(loss).__call__ is losses_module.Loss.__call__
-    ):
+    is_called_by_keras = ownership.is_defined_by_keras(type(loss).__call__)
+    if loss.reduction != "sum" and is_called_by_keras:
         values = loss._sample_values
     metric = metrics_module.MeanMetricWrapper(values)
     metric._direction = "down"

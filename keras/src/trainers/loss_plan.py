@@ -30,7 +30,8 @@ class LossEntry(NamedTuple):
     """One loss function applied to one output, or to a sub-structure.
 
     Packages read and replace these tuples; the base release has the same four
-    items.
+    items. What it reads stands beside it: `CompileLoss._targets`, by path. So
+    does the `LossMean` of its raw loss: `CompileLoss.metrics`, in this order.
 
     Args:
         path: Where in the predictions it applies. Several entries may apply in

@@ -1,5 +1,5 @@
 """Edits to `distribution_lib.py` of Keras 3.15.1; no whole module, see
-`edits.py`.
+`patching`.
 
 A batch that can't be split evenly among the devices is refused by an error
 that says so.

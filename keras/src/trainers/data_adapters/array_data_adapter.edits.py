@@ -1,5 +1,5 @@
 """Edits to `array_data_adapter.py` of Keras 3.15.1; no whole module, see
-`edits.py`.
+`patching`.
 
 Sample weights reach the rule that matches them to the outputs by name.
 """

@@ -1,5 +1,5 @@
 """Edits to `data_adapter_utils.py` of Keras 3.15.1; no whole module, see
-`edits.py`.
+`patching`.
 
 Class weights for labels of any shape, a check for samples, and batches as
 `tf.data` takes them.
@@ -13,8 +13,8 @@ import numpy as np
 from keras.src import backend
 from keras.src import ops
 from keras.src import tree
+from keras.src.trainers.argument_errors import invalid
 from keras.src.trainers.class_weights import ClassWeights
-from keras.src.trainers.output_structure import describe
 
 
 # replaces 3c32be181603, b5f121245cea: a list that holds the label was taken for
@@ -80,11 +80,7 @@ def require_samples(x):
         if shape is not None and getattr(shape, "rank", 1) and len(shape)
     ]
     if sizes and set(sizes) == {0}:
-        raise ValueError(
-            "Invalid `x`. It holds no samples.\n"
-            f"Received: x={describe(x)}\n"
-            "Expected at least one sample."
-        )
+        raise invalid("x", "It holds no samples.", x, "at least one sample.")
 
 
 # adds: `tf.data` knows neither lists nor `None`.

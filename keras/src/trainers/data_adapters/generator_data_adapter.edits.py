@@ -1,5 +1,5 @@
 """Edits to `generator_data_adapter.py` of Keras 3.15.1; no whole module, see
-`edits.py`.
+`patching`.
 
 Lists of arrays in what a generator yields work with TensorFlow, too.
 """

@@ -1,5 +1,5 @@
 """Edits to `py_dataset_adapter.py` of Keras 3.15.1; no whole module, see
-`edits.py`.
+`patching`.
 
 Lists of arrays and `None` in a batch work with TensorFlow, too.
 """

@@ -1,5 +1,5 @@
 """Edits to `tf_dataset_adapter.py` of Keras 3.15.1; no whole module, see
-`edits.py`.
+`patching`.
 
 Class weights mean the same for `tf.data` as for arrays.
 """

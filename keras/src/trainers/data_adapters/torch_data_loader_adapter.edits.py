@@ -1,5 +1,5 @@
 """Edits to `torch_data_loader_adapter.py` of Keras 3.15.1; no whole module, see
-`edits.py`.
+`patching`.
 
 The lists that a DataLoader makes by default work with TensorFlow, too.
 """
