@@ -406,6 +406,16 @@ EQUIVALENT = {
     "isinstance(match.target, int) -> (is_list_of_lists)": (
         "A list of losses for a sub-structure is refused before."
     ),
+    "ownership.worker: isinstance(obj, types.FunctionType) -> "
+    "(False)": ONLY_FASTER,
+    **{
+        f"ownership.warn_once: {change}": "It shows a line of Keras either way."
+        for change in (
+            "2 -> (3)",
+            "warnings.warn(f'`{name}`{text}', UserWarning, stacklevel=2) -> "
+            "(warnings.warn(f'`{name}`{text}', UserWarning))",
+        )
+    },
     "class_weights._is_unknown: 1 -> (2)": "Any number tells the same.",
     "output_matcher._reader: all((path is not None and len(path) == 1 "
     "for path in paths)) -> (False)": ONLY_FASTER,
