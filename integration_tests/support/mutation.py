@@ -420,6 +420,12 @@ EQUIVALENT = {
     "output_matcher._reader: all((path is not None and len(path) == 1 "
     "for path in paths)) -> (False)": ONLY_FASTER,
     "raw_loss.record: sums[0] -> (sums[-1])": "All have one dtype.",
+    "loss_plan._weights_by_output: loss_weights is not None -> (True)": (
+        "`None` is matched to each output, and is a weight of 1."
+    ),
+    "loss_plan._one_repeated: weights[0] -> (weights[-1])": (
+        "All of them are the same number."
+    ),
     "loss_plan.entries: made[0] -> (made[-1])": "There is one.",
     "loss_terms.LossTerms._make_variables: 2 -> (3)": (
         "There is room for one more, which stays empty."
@@ -754,8 +760,10 @@ def chosen(mutants, arguments, known):
 
     def is_chosen(mutant):
         number = zlib.crc32(mutant.name.encode())
-        is_in_sample = number % arguments.every == 0
-        return is_in_sample or mutant.operator in by_hand or mutant in known
+        if number % arguments.every == 0 or mutant.operator in by_hand:
+            return True
+        # These are not run, or not again.
+        return mutant.name in EQUIVALENT or mutant in known
 
     return [mutant for mutant in mutants if is_chosen(mutant)]
 
