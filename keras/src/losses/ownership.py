@@ -48,7 +48,6 @@ def worker(obj):
             if not is_defined_by_keras(obj.__func__):
                 return obj.__func__
             obj = obj.__self__
-            continue
         if isinstance(obj, types.FunctionType):
             return obj
         method = _method(obj)

@@ -33,6 +33,11 @@ class OwnMetric(metrics.Precision):
         return super().update_state(y_true, y_pred, sample_weight)
 
 
+class CalledMetric(metrics.Precision):
+    def __call__(self, *args, **kwargs):
+        return super().__call__(*args, **kwargs)
+
+
 class OtherDefaults(losses.Huber):
     def __init__(self):
         super().__init__(delta=2.0)
@@ -57,6 +62,13 @@ def with_own_call():
     return loss
 
 
+def named_partial():
+    """One that a further `partial` does not take in."""
+    partial = functools.partial(losses.huber, delta=2.0)
+    partial.name = "mine"
+    return partial
+
+
 def with_own_update():
     metric = metrics.MeanSquaredError()
     metric.update_state = types.MethodType(lambda self, *args: None, metric)
@@ -70,6 +82,7 @@ KERAS = {
     "partial_of_partial": lambda: functools.partial(
         functools.partial(losses.huber, delta=2.0)
     ),
+    "partial_of_named_partial": lambda: functools.partial(named_partial()),
     "loss": losses.MeanSquaredError,
     "loss_class": lambda: losses.MeanSquaredError,
     "wrapper": lambda: losses.LossFunctionWrapper(losses.mean_squared_error),
@@ -79,6 +92,8 @@ KERAS = {
     "mean_metric": metrics.MeanSquaredError,
     "loss_as_metric": lambda: metrics.MeanMetricWrapper(losses.Huber()),
     "only_result": OtherResult,
+    # What it is updated by is Keras'.
+    "metric_with_own_call": CalledMetric,
 }
 USERS = {
     "function": lambda: own,
@@ -90,6 +105,8 @@ USERS = {
     "dunder_call": OwnCall,
     "instance_call": with_own_call,
     "method": lambda: OwnLoss().call,
+    "method_of_own_call": lambda: OwnCall().call,
+    "method_of_wrapper": lambda: losses.LossFunctionWrapper(own).call,
     "metric": OwnMetric,
     "instance_update": with_own_update,
     "mean_metric": lambda: metrics.MeanMetricWrapper(own),
@@ -109,6 +126,17 @@ class OwnershipTest(testing.TestCase):
     @parameterized.named_parameters((name, name) for name in USERS)
     def test_users(self, name):
         self.assertFalse(ownership.is_keras_own(USERS[name]()))
+
+    def test_workers(self):
+        for obj, expected in (
+            (own, own),
+            (losses.CTC(), losses.ctc),
+            (metrics.Precision(), metrics.Precision.update_state),
+            (OwnMetric().update_state, OwnMetric.update_state),
+        ):
+            self.assertIs(ownership.worker(obj), expected)
+        for obj in (OwnLoss(), OwnMetric(), Callable()):
+            self.assertIs(ownership.worker(obj), obj)
 
     def test_entrywise(self):
         for loss in (losses.MeanSquaredError(), losses.Hinge(), losses.Huber()):

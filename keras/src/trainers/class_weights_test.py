@@ -221,6 +221,8 @@ class CheckTest(testing.TestCase):
         # Other batches may have other sizes, but for the classes.
         expected = (None,) * (len(predictions) - 1) + (predictions[-1],)
         self.assertEqual(model._checked_output_shape, expected)
+        class_weights.check(model, np.zeros((2, 7)), np.zeros((2, 7)))
+        self.assertEqual(model._checked_output_shape, expected)
         with class_weights.read_for(model, WEIGHTS) as weights:
             self.assertEqual(weights.output_shape, expected)
 

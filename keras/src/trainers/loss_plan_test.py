@@ -214,6 +214,9 @@ class EntriesTest(testing.TestCase):
         self.assertEqual(loss.reduction, ["sum_over_batch_size", "sum"])
         # (1 + 3) / 2, and 1 + 9.
         self.assertAllClose(loss(0 * X, X), 2.0 + 10.0)
+        found, _ = plan(["mse", ["mae", "mape"]], [X, X])
+        # 1, and 100 * 1 / 2; of labels and predictions in the other order, 100.
+        self.assertAllClose(found[1].loss(2 + 0 * X, 1 + 0 * X), 51.0)
         # (4 * 1 + 0) / 2, and 4 * 1.
         weight = np.array([4.0, 0.0])
         self.assertAllClose(loss(0 * X, X, weight), 2.0 + 4.0)

@@ -84,9 +84,11 @@ class LossWeightsTest(testing.TestCase):
             )
 
     def test_what_is_saved_is_plain(self):
-        given = Pair({"a": backend.Variable(2.0)}, [None, 3, Pair(1.0, 2.0)])
+        tensor = ops.convert_to_tensor(2.0)
+        given = Pair({"a": backend.Variable(2.0)}, [None, 3, Pair(1.0, tensor)])
         saved = loss_weights.current_loss_weights(given)
         self.assertEqual(saved, ({"a": 2.0}, [None, 3, (1.0, 2.0)]))
         self.assertIs(type(saved), tuple)
-        self.assertIs(type(saved[0]["a"]), float)
+        for one in (saved[0]["a"], saved[1][2][1]):
+            self.assertIs(type(one), float)
         self.assertIs(type(saved[1][2]), tuple)

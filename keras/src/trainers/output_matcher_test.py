@@ -134,6 +134,11 @@ class OutputsTest(testing.TestCase):
         self.assertEqual(targets_of([[0, 0]]), (None, (0,)))
         self.assertEqual(targets_of([{"x": 0, "y": 0}]), ("x_y", (0,)))
 
+    def test_names_of_sub_structures_below_a_list(self):
+        matcher = OutputMatcher({"a": [[0, 0], 0]})
+        match, _ = matcher.match(LOSS, {"a": ["F", "p"]})
+        self.assertEqual(matcher.name_of(match.target), "a/0/0_a/0/1")
+
     def test_names_of_outputs(self):
         matcher = OutputMatcher([0, [0, 0]], ["a", "b", "c"])
         self.assertEqual(matcher.name_of(2), "c")
@@ -350,6 +355,8 @@ class MatchTest(testing.TestCase):
         # one whose losses take no structure.
         (("F", ("p", "q")), (0, 0), [(0, "F", (0,)), (1, ("p", "q"), (1,))]),
         (["p", ("p", "q")], (0, 0), [(0, "p", (0,)), (1, ("p", "q"), (1,))]),
+        # Nor does one for three.
+        (["F", ("p",) * 3], (0, 0), [(0, "F", (0,)), (1, ("p",) * 3, (1,))]),
     )
     def test_losses_of_structures(self, value, outputs, expected):
         self.assertEqual(matched(LOSS, value, outputs), expected)

@@ -25,6 +25,7 @@ class OutputStructureTest(testing.TestCase):
             ([], list),
             ((), tuple),
             (Pair(1, 2), Pair),
+            (type("Wrapped", (tuple,), {})(), tuple),
         ):
             self.assertIs(output_structure.kind_of(container), kind)
 
@@ -85,6 +86,17 @@ class OutputStructureTest(testing.TestCase):
         self.assertEqual(
             root.pack(["p", "q", "r"]), {"x": Pair("q", "p"), "y": "r"}
         )
+
+    def test_places(self):
+        place = output_structure.Place
+        self.assertEqual(
+            output_structure.places_of({"a": [1, (None, 2)], "b": Pair(3, [])}),
+            {
+                "a": [place(("a", 0)), (None, place(("a", 1, 1)))],
+                "b": (place(("b", 0)), []),
+            },
+        )
+        self.assertEqual(output_structure.places_of(1), place(()))
 
     def test_only_a_plain_dict_hides_its_order(self):
         for structure, is_ordered in (

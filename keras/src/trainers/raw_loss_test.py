@@ -85,6 +85,12 @@ class RawLossTest(testing.TestCase):
         self.assertAllClose(total.result(), 4.0)
         losses.sizes.put(3)
         losses.sizes.tell()
+        # A step that gives no number of samples counts as one.
+        total.update_state(9.0)
+        # (3 * 2 + 10 + 9) / 5
+        self.assertAllClose(total.result(), 5.0)
+        losses.sizes.put(3)
+        losses.sizes.tell()
         # Weights of values are no number of samples.
         total.reset_state()
         total.update_state([1.0, 5.0], sample_weight=[1.0, 3.0])
