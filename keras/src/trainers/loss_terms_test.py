@@ -146,6 +146,8 @@ class TermMeanTest(testing.TestCase):
 
 
 class LossTermsTest(testing.TestCase):
+    # NumPy can't train, and adds up no list of losses, without us, too.
+
     @parameterized.parameters(1, 2, 8)
     @pytest.mark.requires_trainable_backend
     def test_there_is_room_for_all(self, count):
@@ -159,6 +161,7 @@ class LossTermsTest(testing.TestCase):
             self.assertAllClose(logs[f"{name}_contribution"], expected)
             self.assertAllClose(logs[f"{name}_weight"], [1.0, 1.0])
 
+    @pytest.mark.requires_trainable_backend
     def test_there_is_no_state_before_outputs_are_known(self):
         known = still(functional(Adds()))
         known.evaluate(X, X, verbose=0)
@@ -255,6 +258,7 @@ class LossTermsTest(testing.TestCase):
         self.assertAllClose(logs["regularization_loss"], [5.0])
         self.assertAllClose(logs["regularization_1_loss"], [1.0])
 
+    @pytest.mark.requires_trainable_backend
     def test_there_is_no_room_for_more(self):
         model = still(functional(Adds()))
         model.evaluate(X, X, verbose=0)
@@ -269,6 +273,7 @@ class LossTermsTest(testing.TestCase):
             model._loss_tracker.update_state(0.0)
             self.assertAllClose(terms.metrics[0].result(), 1.0)
 
+    @pytest.mark.requires_trainable_backend
     def test_sums_are_as_wide_as_that_of_the_total(self):
         self.addCleanup(backend.set_floatx, backend.floatx())
         self.addCleanup(policies.set_dtype_policy, policies.dtype_policy())
@@ -279,6 +284,7 @@ class LossTermsTest(testing.TestCase):
             terms = loss_terms.LossTerms(model)
             self.assertEqual({v.dtype for v in terms.variables}, {wide})
 
+    @pytest.mark.requires_trainable_backend
     def test_a_step_without_terms_adds_none(self):
         model = still(functional(Adds(name="adds")))
         model.evaluate(X, X, verbose=0)
