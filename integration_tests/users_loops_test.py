@@ -719,6 +719,38 @@ def test_extra_label(metrics, eager):
     assert model.train_on_batch(x, y, return_dict=True) == approx(expected)
 
 
+# 3.1 Methods that are put into a model, instead of into its class.
+
+
+@pytest.mark.parametrize("loss", ["mae", [None]])
+@MODES
+def test_compute_loss_of_an_object(loss, eager):
+    model = still(functional({"a": 2.0}, None), loss, eager=eager)
+    model.compute_loss = lambda x, y, y_pred, *_, **__: keras.ops.sum(y_pred)
+    logs = evaluated(model, column(1, 3), column(0, 0))
+    assert logs == approx({"loss": 2.0 + 6.0})
+
+
+@MODES
+def test_compute_metrics_of_an_object(eager):
+    """It tells the metrics other labels than it is given."""
+    model = still(functional({"a": 2.0}, None), metrics=["mae"], eager=eager)
+
+    def compute_loss(x, y, y_pred, *args, **kwargs):
+        return keras.ops.sum(y_pred - y["first"])
+
+    def compute_metrics(x, y, y_pred, sample_weight=None):
+        _, metrics = model.metrics
+        metrics.update_state(y["second"], y_pred)
+        return model.get_metrics_result()
+
+    model.compute_loss = compute_loss
+    model.compute_metrics = compute_metrics
+    y = {"first": column(1, 1), "second": column(4, 4)}
+    logs = evaluated(model, column(1, 3), y)
+    assert logs == approx({"loss": 1.0 + 5.0, "mae": (2.0 + 2.0) / 2})
+
+
 # 4. A `loss` of nothing but `None`.
 
 

@@ -416,7 +416,7 @@ EQUIVALENT = {
             "(warnings.warn(f'`{name}`{text}', UserWarning))",
         )
     },
-    "class_weights._is_unknown: 1 -> (2)": "Any number tells the same.",
+    "weighting.shape_of: 0 -> (1)": "Any number tells the same.",
     "output_matcher._reader: all((path is not None and len(path) == 1 "
     "for path in paths)) -> (False)": ONLY_FASTER,
     "raw_loss.record: sums[0] -> (sums[-1])": "All have one dtype.",

@@ -307,8 +307,7 @@ def _mean(values, weights=None):
         if weighting.dtype_names[values.dtype] in ("float32", "float64"):
             return native.mean_of_all(values)
         return ops.mean(values)
-    # In float16, a sum above 65504 would be infinite.
-    wide = backend.result_type(weighting.dtype_names[values.dtype], "float32")
+    wide = weighting.wide_dtype(values.dtype)
     if weights is None:
         divisor = ops.cast(weighting.size(values), wide)
     else:

@@ -259,6 +259,29 @@ class AlignmentTest(LossTestCase):
         model = scaling_model(x.shape[1:], mask=True, loss=loss)
         self.assertStep(model, "fit", x, y, weight, 1.25, 2.5)
 
+    @parameterized.named_parameters(
+        named(reduction=REDUCTIONS, case=["plain", "weights", "mask"])
+    )
+    @pytest.mark.skipif(
+        backend.backend() in ("jax", "numpy"),
+        reason="JAX has no float64, and `ops.mean` none with NumPy",
+    )
+    def test_float64_is_summed_up_in_float64(self, reduction, case):
+        # In float32, 1 + 1e-10 is 1.
+        x = ops.convert_to_tensor([[1], [1e-10], [0]], "float64")
+        total, count, weight = 1 + 1e-10, 3, None
+        if case == "weights":
+            weight = np.array([1, 2, 1])
+            total = 1 + 2e-10
+            count = 4 if reduction == "mean_with_sample_weight" else 3
+        elif case == "mask":
+            x = masked(x, np.array([True, True, False]))
+            count = 2
+        loss = losses.MeanAbsoluteError(reduction=reduction, dtype="float64")
+        found = ops.convert_to_numpy(loss(ops.zeros_like(x), x, weight))
+        expected = total if reduction == "sum" else total / count
+        np.testing.assert_allclose(found, expected, rtol=1e-13)
+
     @parameterized.named_parameters(named(width=[2, 3]))
     def test_mask_of_the_output_and_of_the_loss(self, width):
         # Images of two rows: probability 1/2 in the first row of the first

@@ -91,6 +91,11 @@ def is_defined_by_keras(function, modules=_MODULES):
     return module.startswith(modules) and not module.endswith("_test")
 
 
+def overrides(model, name):
+    """Whether a user has written a model's method anew."""
+    return not is_defined_by_keras(getattr(model, name), ("keras.",))
+
+
 def is_keras_own(obj):
     """Whether a loss, a metric, or a function used as one, is Keras' own.
 

@@ -30,6 +30,15 @@ class _DtypeNames(dict):
 dtype_names = _DtypeNames()
 
 
+def wide_dtype(dtype):
+    """The dtype to sum up in: float32, or float64 for what is float64.
+
+    In float16, a sum above 65504 would be infinite, and in bfloat16 one of 600
+    batches would saturate. `backend.result_type` knows no float64.
+    """
+    return "float64" if dtype_names[dtype] == "float64" else "float32"
+
+
 def is_tensor_of(x, dtype):
     """Whether casting `x` would do nothing."""
     return backend_ops.is_tensor(x) and dtype_names[x.dtype] == dtype
@@ -54,13 +63,17 @@ def map_leaves(function, x):
     return tree.map_structure(function, x) if is_nested(x) else function(x)
 
 
-def rank_of(x):
-    """The number of axes of a tensor, or `None` if that is not known."""
+def shape_of(x):
+    """The shape of a tensor, or `None` if its number of axes is not known."""
     shape = getattr(x, "shape", None)
     # A tensor of TensorFlow may not know how many it has.
-    if shape is None or getattr(shape, "rank", 0) is None:
-        return None
-    return len(shape)
+    return None if getattr(shape, "rank", 0) is None else shape
+
+
+def rank_of(x):
+    """The number of axes of a tensor, or `None` if that is not known."""
+    shape = shape_of(x)
+    return None if shape is None else len(shape)
 
 
 def squeeze_or_expand_to_same_rank(x1, x2, expand_rank_1=True):
@@ -219,10 +232,9 @@ def apply_mask(sample_weight, mask, dtype, reduction):
         return sample_weight
     kept = ops.cast(mask, dtype)
     if reduction in ("mean", "sum_over_batch_size"):
-        # In float16, a count above 65504 would be infinite.
+        wide = wide_dtype(dtype)
         count, total = replicas.of_all_replicas(
-            ops.sum(ops.cast(mask, "float32")),
-            ops.cast(size(mask), "float32"),
+            ops.sum(ops.cast(mask, wide)), ops.cast(size(mask), wide)
         )
         kept = kept * ops.cast(ops.divide_no_nan(total, count), dtype)
     if sample_weight is None:

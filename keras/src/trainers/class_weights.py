@@ -12,6 +12,7 @@ import contextlib
 from keras.src import losses
 from keras.src import tree
 from keras.src.losses import ownership
+from keras.src.losses import weighting
 from keras.src.trainers.argument_errors import invalid
 from keras.src.trainers.output_structure import flatten_with_paths
 
@@ -49,7 +50,7 @@ class ClassWeights(dict):
 
     def are_indices(self, labels):
         """Whether each entry of the labels is the class of a position."""
-        return _lacks_last_axis(labels.shape, self.output_shape)
+        return _lacks_last_axis(weighting.shape_of(labels), self.output_shape)
 
 
 def _number(x, problem, class_weight):
@@ -72,14 +73,9 @@ def _invalid(problem, class_weight):
     )
 
 
-def _is_unknown(shape):
-    # A tensor of TensorFlow may not know how many dimensions it has.
-    return shape is None or getattr(shape, "rank", 1) is None
-
-
 def _lacks_last_axis(shape, output_shape):
     """Whether a shape is that of the output without its last axis."""
-    if _is_unknown(output_shape) or _is_unknown(shape):
+    if output_shape is None or shape is None:
         return False
     shape, expected = tuple(shape), tuple(output_shape)[:-1]
     return len(shape) == len(expected) > 1 and all(
@@ -130,7 +126,7 @@ def _output_shape(model):
     """The shape of the only output, if the model or a checked batch tells."""
     outputs = tree.flatten(getattr(model, "outputs", None))
     if len(outputs) == 1 and outputs[0] is not None:
-        return outputs[0].shape
+        return weighting.shape_of(outputs[0])
     return getattr(model, "_checked_output_shape", None)
 
 
@@ -149,12 +145,10 @@ def check(model, y, y_pred):
     if hasattr(model, "_checked_output_shape"):
         return
     is_to_refuse = getattr(model, "_is_to_check_class_weight", False)
-    shapes = [
-        getattr(leaf, "shape", None)
-        for leaf in (*tree.flatten(y), *tree.flatten(y_pred))
-    ]
+    leaves = [*tree.flatten(y), *tree.flatten(y_pred)]
+    shapes = list(map(weighting.shape_of, leaves))
     checked = ()
-    if len(shapes) == 2 and not any(map(_is_unknown, shapes)):
+    if len(shapes) == 2 and not any(shape is None for shape in shapes):
         labels, output = map(tuple, shapes)
         is_wrong = _lacks_last_axis(labels, output) and labels[-1] != 1
         if is_wrong and is_to_refuse:

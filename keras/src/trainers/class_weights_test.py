@@ -118,7 +118,7 @@ class ClassWeightsTest(testing.TestCase):
         labels = types.SimpleNamespace(shape=Unknown())
         self.assertFalse(ClassWeights(WEIGHTS, (2, 5, 3)).are_indices(labels))
         labels.shape = (2, 5)
-        self.assertFalse(ClassWeights(WEIGHTS, Unknown()).are_indices(labels))
+        self.assertFalse(ClassWeights(WEIGHTS, None).are_indices(labels))
 
 
 class ReadForTest(testing.TestCase):

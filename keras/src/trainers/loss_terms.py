@@ -93,8 +93,8 @@ class LossTerms:
         self._total = model._loss_tracker
         self._layers = []
         self._indices = {}
-        self._has_others = not all(
-            ownership.is_defined_by_keras(getattr(model, name), ("keras.",))
+        self._has_others = any(
+            ownership.overrides(model, name)
             for name in MAY_ADD
             if hasattr(model, name)
         )

@@ -10,12 +10,23 @@ import numpy as np
 
 from keras.src import backend
 from keras.src import ops
+from keras.src.losses import weighting
 from keras.src.losses.backend_ops import convert_to_numpy
 from keras.src.losses.backend_ops import is_tensor
 from keras.src.trainers.argument_errors import invalid
 from keras.src.trainers.output_structure import describe
 from keras.src.trainers.output_structure import flatten_with_paths
-from keras.src.trainers.output_structure import is_container
+
+
+def _map_weights(function, weights):
+    """The same structure, of what a function makes of each weight."""
+    if isinstance(weights, dict):
+        return {k: _map_weights(function, v) for k, v in weights.items()}
+    if isinstance(weights, (list, tuple)):
+        # A namedtuple is matched like a tuple, and can't be saved.
+        kind = list if isinstance(weights, list) else tuple
+        return kind(_map_weights(function, weight) for weight in weights)
+    return function(weights)
 
 
 class WeightArray(list):
@@ -46,11 +57,6 @@ def plain_weights(loss_weights):
         )
 
     def convert(weight):
-        if isinstance(weight, dict):
-            return {key: convert(value) for key, value in weight.items()}
-        if is_container(weight):
-            converted = [convert(value) for value in weight]
-            return converted if isinstance(weight, list) else tuple(converted)
         if weight is None:
             return None
         if isinstance(weight, backend.Variable) or is_tensor(weight):
@@ -60,7 +66,7 @@ def plain_weights(loss_weights):
             if isinstance(weight, backend.Variable):
                 raise refuse(weight)
             # NumPy knows nothing of bfloat16.
-            wide = backend.result_type(weight.dtype, "float32")
+            wide = weighting.wide_dtype(weight.dtype)
             weight = convert_to_numpy(ops.cast(weight, wide))
         array = np.asarray(weight)
         # To NumPy, bfloat16 is a type that somebody made up.
@@ -71,7 +77,7 @@ def plain_weights(loss_weights):
             return float(array)
         return WeightArray(float(value) for value in array)
 
-    return convert(loss_weights)
+    return _map_weights(convert, loss_weights)
 
 
 def is_fixed(weight):
@@ -143,14 +149,8 @@ def current_loss_weights(loss_weights):
     """
 
     def convert(weight):
-        if isinstance(weight, dict):
-            return {key: convert(value) for key, value in weight.items()}
-        if isinstance(weight, (list, tuple)):
-            # A namedtuple can't be saved.
-            kind = list if isinstance(weight, list) else tuple
-            return kind(map(convert, weight))
         if isinstance(weight, backend.Variable) or is_tensor(weight):
             return convert_to_numpy(weight).tolist()
         return weight
 
-    return convert(loss_weights)
+    return _map_weights(convert, loss_weights)

@@ -15,6 +15,7 @@ from keras.src.trainers.identifiers import check_identifier
 from keras.src.trainers.identifiers import get_metric
 from keras.src.trainers.output_matcher import Argument
 from keras.src.trainers.output_structure import flatten_with_paths
+from keras.src.trainers.output_structure import free_name
 from keras.src.trainers.output_structure import is_container
 from keras.src.utils.naming import get_object_name
 
@@ -150,11 +151,9 @@ def logged_name(metric, taken):
     Returns:
         The metric's name, with a number behind it if it is taken.
     """
-    name, count = metric.name, 0
-    while name in taken and name != "loss":
-        count += 1
-        name = f"{metric.name}_{count}"
-    return name
+    if metric.name == "loss":
+        return metric.name
+    return free_name(metric.name, taken)
 
 
 def result_of(metric):
@@ -196,11 +195,7 @@ def name_metrics(lists, matcher, taken):
                 stem = f"{prefixes[index]}{name_of(metric)}"
                 if argument == "weighted_metrics" and stem in named:
                     stem = f"{prefixes[index]}weighted_{name_of(metric)}"
-                name, count = stem, 0
-                while name in taken or name in named:
-                    count += 1
-                    name = f"{stem}_{count}"
-                named[name] = metric
+                named[free_name(stem, {*taken, *named})] = metric
     return named
 
 

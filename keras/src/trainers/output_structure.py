@@ -97,6 +97,21 @@ def signature(structure):
     return type(structure), *map(signature, structure)
 
 
+def free_name(stem, taken, suffix=""):
+    """The name, or the first numbered one that is not taken: `h_1_loss`.
+
+    Args:
+        stem: The part of the name that gets the number.
+        taken: The names that are in use.
+        suffix: What follows the stem.
+    """
+    name, count = stem + suffix, 0
+    while name in taken:
+        count += 1
+        name = f"{stem}_{count}{suffix}"
+    return name
+
+
 def unique_names(stems, suffixes, taken=()):
     """Full names that are all different: the second `h_loss` is `h_1_loss`.
 
@@ -111,11 +126,10 @@ def unique_names(stems, suffixes, taken=()):
     wanted = {stem + suffix for stem, suffix in zip(stems, suffixes)}
     taken, names = set(taken), []
     for stem, suffix in zip(stems, suffixes):
-        name, count = stem + suffix, 0
-        # A numbered name may be what another output is called to begin with.
-        while name in taken or (count and name in wanted):
-            count += 1
-            name = f"{stem}_{count}{suffix}"
+        name = stem + suffix
+        if name in taken:
+            # A number may make it what another one is called to begin with.
+            name = free_name(stem, taken | wanted, suffix)
         taken.add(name)
         names.append(name)
     return names

@@ -22,9 +22,9 @@ class LossMean(metrics_module.Mean):
     """
 
     def __init__(self, name):
-        # 600 batches in bfloat16 would saturate.
-        wide = "float64" if backend.floatx() == "float64" else "float32"
-        super().__init__(name=name, dtype=wide)
+        super().__init__(
+            name=name, dtype=weighting.wide_dtype(backend.floatx())
+        )
         # `keras.callbacks.MonitorCallback` reads it.
         self._direction = "down"
 

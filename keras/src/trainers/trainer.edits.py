@@ -10,6 +10,7 @@ that layers add, and records them where somebody wants to know.
 from keras.src import backend
 from keras.src import ops
 from keras.src import tree
+from keras.src.losses import ownership
 from keras.src.saving import serialization_lib
 from keras.src.trainers import class_weights
 from keras.src.trainers import metric_plan
@@ -236,7 +237,7 @@ class Trainer:
             metrics.built or not backend.in_stateless_scope()
         ):
             # An override may give the metrics something else than this.
-            if type(self).compute_metrics is __class__.compute_metrics:
+            if not ownership.overrides(self, "compute_metrics"):
                 metrics.prepare(y, y_pred)
         arguments = {}
         if self._compute_loss_has_training_arg:
@@ -248,8 +249,7 @@ class Trainer:
         if compile_loss is not None:
             compile_loss.sizes.tell()
         elif self.loss is not None:
-            is_override = type(self).compute_loss is not __class__.compute_loss
-            if not (is_override or self.losses):
+            if not (ownership.overrides(self, "compute_loss") or self.losses):
                 raise ValueError(
                     "No loss to compute. Every loss of `compile` is `None`, "
                     "and no layer adds one."
