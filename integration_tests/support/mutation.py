@@ -272,8 +272,8 @@ BY_HAND = (
     ),
     (
         "state as narrow as floatx",
-        "wide = 'float64' if backend.floatx() == 'float64' else 'float32'",
-        "wide = backend.floatx()",
+        "weighting.wide_dtype(backend.floatx())",
+        "backend.floatx()",
     ),
     (
         "one loss entry is dropped",
