@@ -272,8 +272,9 @@ BY_HAND = (
     ),
     (
         "state as narrow as floatx",
-        "weighting.wide_dtype(backend.floatx())",
-        "backend.floatx()",
+        "super().__init__(name=name, "
+        "dtype=weighting.wide_dtype(backend.floatx()))",
+        "super().__init__(name=name, dtype=backend.floatx())",
     ),
     (
         "one loss entry is dropped",
@@ -384,14 +385,6 @@ EQUIVALENT = {
     ),
     "loss._numbers_as_array: not isinstance(x, (list, tuple)) -> "
     "(False)": ONLY_FASTER,
-    "loss_weights.plain_weights.convert: isinstance(weight, list) -> "
-    "(isinstance(None, list))": ("Lists and tuples are matched alike."),
-    "loss_weights.plain_weights.convert: isinstance(weight, list) -> (False)": (
-        "Lists and tuples are matched alike."
-    ),
-    "loss_weights.plain_weights.convert: isinstance(weight, list) -> (True)": (
-        "Lists and tuples are matched alike."
-    ),
     "loss_plan.sample_weight_at: found[0] -> (found[-1])": (
         "All of them are the same object."
     ),
