@@ -400,17 +400,17 @@ class CompileLoss(losses_module.Loss):
         if not self._flat_losses:
             return None
 
-        paths, losses, weights, names = zip(*self._flat_losses)
-        raw_losses = [
-            self._raw_loss(loss, self._targets[path], batch, matcher)
-            for path, loss in zip(paths, losses)
-        ]
+        raw_losses, weights = [], []
+        for path, loss, weight, _ in self._flat_losses:
+            target = self._targets[path]
+            raw_losses.append(self._raw_loss(loss, target, batch, matcher))
+            weights.append(self.handed_weights.read(weight))
         size = raw_loss.batch_size(batch, matcher.labelled)
         self.sizes.put(size)
         self._record(raw_losses, size)
-        weights = list(map(self.handed_weights.read, weights))
         contributions = list(map(weigh, raw_losses, weights))
         if self.terms is not None:
+            names = [name for *_, name in self._flat_losses]
             self.terms.note(
                 names, bool(self._metrics), raw_losses, weights, contributions
             )

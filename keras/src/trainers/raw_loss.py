@@ -118,11 +118,12 @@ def batch_size(batch, indices):
     Raises:
         ValueError: If the batch is known to have no samples.
     """
-    for leaf in [
+    # The first one that tells is enough.
+    for leaf in (
         leaves[index]
         for index in indices
         for leaves in (batch.labels, batch.predictions)
-    ]:
+    ):
         # An output that is one number tells nothing.
         if not weighting.rank_of(leaf):
             continue
