@@ -155,6 +155,7 @@ def test_mirrored(run):
     }
     expected = cases.expected(**workers.TENSORFLOW)
     expected["executions"] = logs_of_squares(**workers.TENSORFLOW)
+    expected["terms"] = cases.terms(**workers.TENSORFLOW)
     found = run(*(["tensorflow_mirrored", replicas] for replicas in shares))
     # Uneven ones, and some without a sample.
     assert [one.pop("shares") for one in found] == list(shares.values())
@@ -188,6 +189,7 @@ def test_multi_worker(run):
     ports = free_ports(2)
     found = run(*(["tensorflow_multi_worker", i, *ports] for i in range(2)))
     expected = cases.expected(**workers.TENSORFLOW)
+    expected["terms"] = cases.terms(**workers.TENSORFLOW)
     assert differences(found, [expected] * 2) == []
 
 

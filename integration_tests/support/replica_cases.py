@@ -295,6 +295,20 @@ class OneDevice:
         return averages.seen
 
 
+def terms(samples, batch_size):
+    """The logs of an evaluation of the new model, and all that adds up."""
+    device = OneDevice()
+    logs = device.epoch(data(samples), batch_size, train=False)[-1]
+    found = {}
+    for name, head in HEADS.items():
+        found[f"{name}_weight"] = head.weight
+        found[f"{name}_contribution"] = head.weight * logs[f"{name}_loss"]
+    found["regularization_loss"] = sum(
+        L2 * UNITS * head.kernel**2 for head in HEADS.values() if head.l2
+    )
+    return {**logs, **found}
+
+
 def expected_on_ranks(ranks, batch_size):
     """What ranks find whose gradients PyTorch averages, from NumPy.
 

@@ -46,7 +46,28 @@ def on_strategy(strategy):
     with strategy.scope():
         model, moving = cases.make_model()
     arrays = cases.data(TENSORFLOW["samples"])
-    return fit_and_evaluate(model, moving, arrays, TENSORFLOW["batch_size"])
+    return {
+        **fit_and_evaluate(model, moving, arrays, TENSORFLOW["batch_size"]),
+        "terms": terms(strategy),
+    }
+
+
+def terms(strategy):
+    """Logs of an evaluation with all terms of the total."""
+    import keras
+
+    with strategy.scope():
+        model, _ = cases.make_model()
+    x, y, sample_weight = cases.data(TENSORFLOW["samples"])
+    return model.evaluate(
+        x,
+        y,
+        sample_weight=sample_weight,
+        batch_size=TENSORFLOW["batch_size"],
+        callbacks=[keras.callbacks.LossContributions()],
+        verbose=0,
+        return_dict=True,
+    )
 
 
 def tensorflow_mirrored(count):

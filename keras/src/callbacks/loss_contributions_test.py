@@ -66,6 +66,16 @@ class LossContributionsTest(testing.TestCase):
         with self.assertWarnsRegex(UserWarning, "has no terms of the loss"):
             model.evaluate(X, X, callbacks=[LossContributions()], verbose=0)
 
+    @pytest.mark.requires_trainable_backend
+    def test_it_warns_once(self):
+        model = model_of(kind=LeavesOut)
+        with warnings.catch_warnings(record=True) as given:
+            warnings.simplefilter("always")
+            callbacks = [LossContributions()]
+            model.fit(X, X, callbacks=callbacks, epochs=2, verbose=0)
+        found = [one for one in given if "no terms" in str(one.message)]
+        self.assertLen(found, 1)
+
     def test_a_model_that_is_not_compiled(self):
         model = models.Sequential([layers.Input((1,)), layers.Identity()])
         found = model.predict(X, callbacks=[LossContributions()], verbose=0)

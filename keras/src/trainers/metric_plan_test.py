@@ -3,6 +3,7 @@
 import warnings
 
 import numpy as np
+import pytest
 from absl.testing import parameterized
 
 from keras.src import backend
@@ -452,6 +453,27 @@ class UpdateTest(testing.TestCase):
             (metrics.OneHotIoU(2, [0]), one_hot[y_true], one_hot[y_pred]),
         ):
             self.assertResult(metric, *data, weight, expected, mask)
+
+    @pytest.mark.skipif(
+        backend.backend() != "tensorflow", reason="about TensorFlow's graphs"
+    )
+    def test_intersection_over_union_of_batches_of_any_size(self):
+        import tensorflow as tf
+
+        metric = metrics.IoU(2, [0])
+        labels = tf.TensorSpec((None, None), "int32")
+        weight = tf.TensorSpec((None,), "float32")
+        update = tf.function(
+            lambda *data: metric_plan.update(metric, *data),
+            input_signature=(labels, labels, weight),
+        )
+        update(
+            np.array([[0, 0, 1], [1, 1, 0]]),
+            np.array([[0, 1, 1], [1, 1, 0]]),
+            np.array([3.0, 1.0], "float32"),
+        )
+        # As above.
+        self.assertAllClose(metric.result(), 4 / 7)
 
     @parameterized.parameters(((3,),), ((3, 1),))
     def test_f_beta_counts_samples(self, shape):
