@@ -444,6 +444,7 @@ FOLDER = "integration_tests"
 MATCHING = tuple(
     f"{FOLDER}/{name}_test.py" for name in ("matching", "errors", "loss_grid")
 )
+USERS = tuple(f"{FOLDER}/users_{name}_test.py" for name in ("code", "loops"))
 TERMS = f"{FOLDER}/loss_terms_test.py"
 WEIGHTS = f"{FOLDER}/moving_weights_test.py"
 REPLICAS = f"{FOLDER}/replicas_test.py"
@@ -480,7 +481,7 @@ STAGES = (
     Stage("own tests (TensorFlow)", "tensorflow", (), 300),
     Stage("own tests (JAX)", "jax", (), 300),
     Stage("unit tests", "torch", (*UNIT, TERMS), 90, FAST),
-    Stage("integration tests", "torch", (*MATCHING, *MODELS), 300),
+    Stage("integration tests", "torch", (*USERS, *MATCHING, *MODELS), 300),
     # Little is left for these, apart from what is about one backend.
     Stage("TensorFlow", "tensorflow", (*UNIT, WEIGHTS, REPLICAS, TERMS), 900),
     Stage("JAX", "jax", (*UNIT, WEIGHTS, TERMS), 900),
