@@ -12,6 +12,8 @@ import weakref
 
 # Where Keras' own losses and metrics are defined.
 _MODULES = ("keras.src.losses.", "keras.src.metrics.")
+# And what the steps of every model are.
+_TRAINERS = ("keras.src.trainers.", "keras.src.backend.", "keras.src.models.")
 # Keras' own functions that make a value of each entry of labels and predictions
 # and return the mean over the last axis. In all others but the accuracies, the
 # last axis holds the classes, or the parts of a vector.
@@ -92,8 +94,8 @@ def is_defined_by_keras(function, modules=_MODULES):
 
 
 def overrides(model, name):
-    """Whether a user has written a model's method anew."""
-    return not is_defined_by_keras(getattr(model, name), ("keras.",))
+    """Whether a model, or its class, has a method other than all models."""
+    return not is_defined_by_keras(getattr(model, name), _TRAINERS)
 
 
 def is_keras_own(obj):

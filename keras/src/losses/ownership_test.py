@@ -8,8 +8,10 @@ from absl.testing import parameterized
 
 from keras.src import losses
 from keras.src import metrics
+from keras.src import models
 from keras.src import ops
 from keras.src import testing
+from keras.src.distillation.distiller import Distiller
 from keras.src.losses import ownership
 from keras.src.metrics import accuracy_metrics
 
@@ -143,6 +145,24 @@ class OwnershipTest(testing.TestCase):
             self.assertTrue(ownership.is_entrywise(ownership.worker(loss)))
         for loss in (losses.KLDivergence(), losses.Dice(), losses.CTC()):
             self.assertFalse(ownership.is_entrywise(ownership.worker(loss)))
+
+    def test_methods_that_models_override(self):
+        class OwnModel(models.Model):
+            def compute_loss(self, *args, **kwargs):
+                return super().compute_loss(*args, **kwargs)
+
+        def compute_loss(*args, **kwargs):
+            return 0.0
+
+        changed = models.Sequential()
+        changed.compute_loss = compute_loss
+        # Keras' own, with a loss that is none of `compile`.
+        distiller = Distiller.__new__(Distiller)
+        for model in (OwnModel(), changed, distiller):
+            self.assertTrue(ownership.overrides(model, "compute_loss"))
+            self.assertFalse(ownership.overrides(model, "compute_metrics"))
+        for model in (models.Model(), models.Sequential()):
+            self.assertFalse(ownership.overrides(model, "compute_loss"))
 
     def test_warnings_are_given_once(self):
         def another(y_true, y_pred):
