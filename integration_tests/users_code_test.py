@@ -2717,3 +2717,216 @@ def test_shape_without_a_reduction(values, weights, expected):
 
 def number_of(tensor):
     return keras.ops.convert_to_numpy(tensor)
+
+
+# 15. Losses that users derive from Keras', with names and configs of their own.
+
+
+def again(loss):
+    return keras.losses.deserialize(keras.losses.serialize(loss))
+
+
+@keras.saving.register_keras_serializable("users_code")
+class ScaledCosine(keras.losses.CosineSimilarity):
+    def __init__(self, scale=1.0, **kwargs):
+        super().__init__(**kwargs)
+        self.scale = scale
+
+    def call(self, y_true, y_pred):
+        return self.scale * super().call(y_true, y_pred)
+
+    def get_config(self):
+        return {**super().get_config(), "scale": self.scale}
+
+
+@keras.saving.register_keras_serializable("users_code")
+class FixedDelta(keras.losses.Huber):
+    def __init__(self, name="huber", reduction="sum_over_batch_size"):
+        super().__init__(delta=2.0, name=name, reduction=reduction)
+
+
+@keras.saving.register_keras_serializable("users_code")
+class PassesOn(keras.losses.Huber):
+    def __init__(self, scale=1.0, **kwargs):
+        super().__init__(delta=2.0, **kwargs)
+        self.scale = scale
+
+    def get_config(self):
+        return {**super().get_config(), "scale": self.scale}
+
+
+@keras.saving.register_keras_serializable("users_code")
+class OfItsOwn(keras.losses.Huber):
+    def __init__(self, **kwargs):
+        keras.losses.Loss.__init__(self, **kwargs)
+
+    def call(self, y_true, y_pred):
+        return 3.5 * ops.abs(y_true - y_pred)
+
+
+@pytest.mark.parametrize(
+    "loss,expected",
+    [
+        # The same vector.
+        (ScaledCosine(scale=5.0), -5.0),
+        # 2 * (3 - 2 / 2)
+        (FixedDelta(), 4.0),
+        (PassesOn(), 4.0),
+        (OfItsOwn(), 10.5),
+    ],
+    ids=lambda x: type(x).__name__,
+)
+def test_config_of_a_derived_loss(loss, expected):
+    y_pred = np.full((2, 1), 3.0, "float32")
+    y_true = y_pred if isinstance(loss, ScaledCosine) else 0 * y_pred
+    for one in (loss, again(loss)):
+        close(one(y_true, y_pred), expected)
+
+
+@keras.saving.register_keras_serializable("users_code")
+class FixedAxis(keras.losses.SparseCategoricalCrossentropy):
+    def __init__(self, from_logits=False, ignore_class=None, **kwargs):
+        super().__init__(from_logits, ignore_class, axis=1, **kwargs)
+
+
+@pytest.mark.skipif(BACKEND != "torch", reason="the others know no other axis")
+def test_config_of_a_derived_loss_with_another_axis():
+    # Of two classes, along the second axis, both for each of three positions.
+    y_pred = np.full((1, 2, 3), 0.5, "float32")
+    y_true = np.zeros((1, 3), "int32")
+    for loss in (FixedAxis(), again(FixedAxis())):
+        close(loss(y_true, y_pred), np.log(2))
+
+
+class HasATensor(keras.losses.Loss):
+    def __init__(self):
+        super().__init__()
+        self._tensor = ops.ones(())
+
+    def call(self, y_true, y_pred):
+        return self._tensor * ops.mean(ops.square(y_true - y_pred), -1)
+
+
+class HasMethods(keras.losses.Loss):
+    def _tensor(self, x):
+        return 3.0 * x
+
+    def _convert(self, x):
+        return self._tensor(x)
+
+    def _unreduced(self, y_true, y_pred):
+        return ops.square(self._convert(y_true - y_pred))
+
+    def call(self, y_true, y_pred):
+        return ops.mean(self._unreduced(y_true, y_pred), -1)
+
+
+class HasALabel(keras.losses.MeanSquaredError):
+    def __init__(self):
+        super().__init__()
+        self._label = "a"
+        self._sample_values = None
+
+
+@pytest.mark.parametrize(
+    "loss,expected", [(HasATensor, 1.0), (HasMethods, 9.0), (HasALabel, 1.0)]
+)
+def test_private_names(loss, expected):
+    y_pred = np.ones((4, 1), "float32")
+    close(loss()(0 * y_pred, y_pred), expected)
+    model = passing(loss(), metrics=[loss()])
+    logs = evaluate(model, y_pred, 0 * y_pred)
+    close(list(logs.values()), [expected] * 2)
+
+
+@pytest.mark.parametrize("name", ["subtract", "sub"])
+def test_functions_that_are_written_in_c(name):
+    """Their warning has nothing to be noted at."""
+    function = np.subtract
+    if name == "sub":
+        if BACKEND != "torch":
+            pytest.skip("a method of PyTorch's tensors")
+        function = __import__("torch").Tensor.sub
+    elif BACKEND != "torch":
+        pytest.skip("only PyTorch's tensors are taken by NumPy")
+    model = passing("mse", metrics=[function])
+    y_pred = np.array([[1.0], [2.0], [6.0]], "float32")
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        logs = evaluate(model, y_pred, np.zeros(3, "float32"))
+    # Each prediction is subtracted from each label.
+    close(logs["sub" if name == "sub" else "subtract"], -3.0)
+
+
+# 16. Losses and metrics that do without labels, where there are none.
+
+
+class OfPredictions(keras.losses.Loss):
+    def __call__(self, y_true, y_pred, sample_weight=None):
+        return ops.mean(y_pred)
+
+
+class MeanPrediction(keras.metrics.Mean):
+    def update_state(self, y_true, y_pred, sample_weight=None):
+        return super().update_state(y_pred)
+
+
+def mean_prediction(y_true, y_pred):
+    return ops.mean(y_pred, -1)
+
+
+class AddsMean(keras.layers.Layer):
+    def call(self, x):
+        self.add_loss(ops.mean(x))
+        return x
+
+
+PREDICTIONS = np.array([[1.0], [2.0], [6.0]], "float32")
+
+
+@pytest.mark.parametrize("eager", [False, True], ids=["compiled", "eager"])
+def test_loss_without_labels(eager):
+    model = passing(OfPredictions(), eager)
+    close(fit(model, PREDICTIONS, None)["loss"], 3.0)
+
+
+@pytest.mark.parametrize("argument", ["metrics", "weighted_metrics"])
+@pytest.mark.parametrize("kind", ["class", "function"])
+def test_metric_without_labels(kind, argument):
+    metric = mean_prediction
+    if kind == "class":
+        metric = MeanPrediction(name="mean_prediction")
+    inputs = keras.Input((1,))
+    model = keras.Model(inputs, AddsMean()(inputs))
+    model.compile(run_eagerly=True, **{argument: [metric]})
+    logs = model.evaluate(PREDICTIONS, verbose=0, return_dict=True)
+    close([logs["loss"], logs["mean_prediction"]], [3.0, 3.0])
+
+
+def test_one_output_without_a_label():
+    inputs = keras.Input((1,))
+    layer = keras.layers.Identity
+    outputs = [layer(name="a")(inputs), layer(name="b")(inputs)]
+    model = keras.Model(inputs, outputs)
+    model.compile(loss=["mse", OfPredictions()])
+
+    def batches():
+        yield PREDICTIONS, (0 * PREDICTIONS, None)
+
+    logs = model.evaluate(batches(), steps=1, verbose=0, return_dict=True)
+    # (1 + 4 + 36) / 3 and 3.
+    close(logs["loss"], 41 / 3 + 3)
+
+
+@pytest.mark.parametrize("kind", ["list", "tuple", "scalars"])
+def test_sample_weights_in_a_list(kind):
+    model = passing("mse")
+    weights = {
+        "list": [1.0, 2.0, 0.5],
+        "tuple": (1.0, 2.0, 0.5),
+        "scalars": list(np.array([1.0, 2.0, 0.5], "float32")),
+    }[kind]
+    p = ops.convert_to_tensor(PREDICTIONS)
+    loss = model.compute_loss(y=0 * p, y_pred=p, sample_weight=weights)
+    # (1 * 1 + 2 * 4 + 0.5 * 36) / 3
+    close(loss, 9.0)

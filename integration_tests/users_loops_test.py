@@ -11,6 +11,7 @@ that the mean absolute error is the kernel times the mean of x, and the mean
 squared error its square for ones.
 """
 
+import copy
 import functools
 
 import hypothesis
@@ -749,6 +750,156 @@ def test_compute_metrics_of_an_object(eager):
     y = {"first": column(1, 1), "second": column(4, 4)}
     logs = evaluated(model, column(1, 3), y)
     assert logs == approx({"loss": 1.0 + 5.0, "mae": (2.0 + 2.0) / 2})
+
+
+class HasALoss(keras.Model):
+    """Its `loss` is its own, and `compile` is given none."""
+
+    def __init__(self, *args, **kwargs):
+        super().__init__(*args, **kwargs)
+        self.loss = keras.losses.MeanSquaredError()
+
+    def compute_loss(self, x=None, y=None, y_pred=None, *args, **kwargs):
+        return self.loss(y, y_pred)
+
+
+@MODES
+def test_loss_of_an_object(eager):
+    model = still(functional({"a": 2.0}, None, HasALoss), None, eager=eager)
+    assert evaluated(model, column(1, 3)) == approx({"loss": (4 + 36) / 2})
+
+
+# 3.2 Labels of which metrics get the first, as many as there are outputs.
+
+
+class TwoLabels(keras.Model):
+    def compute_loss(self, x=None, y=None, y_pred=None, *args, **kwargs):
+        first, second = y.values() if isinstance(y, dict) else y
+        return keras.ops.mean(second * (first - y_pred))
+
+
+@pytest.mark.parametrize("kind", [tuple, list, dict])
+@pytest.mark.parametrize("loss", [None, "mse"])
+@MODES
+def test_further_labels(kind, loss, eager):
+    model = functional({"a": 2.0}, None, TwoLabels)
+    still(model, loss, eager=eager, metrics=["mae"])
+    y = [column(8, 8), column(3, 3)]
+    # The order of dicts is that of their keys.
+    y = dict(zip(("label", "margin"), y)) if kind is dict else kind(y)
+    logs = evaluated(model, column(1, 3), y)
+    assert logs == approx({"loss": 3 * (6 + 2) / 2, "mae": (6 + 2) / 2})
+
+
+# 3.3 A metric that a model reaches in two ways is logged once.
+
+
+def test_metric_of_the_model_and_of_compile():
+    class HasAMetric(keras.Model):
+        def __init__(self, *args, **kwargs):
+            super().__init__(*args, **kwargs)
+            self.err = keras.metrics.MeanAbsoluteError(name="err")
+
+    model = functional({"a": 2.0}, None, HasAMetric)
+    still(model, "mse", metrics=[model.err])
+    x, y = column(1, 3), column(0, 0)
+    assert evaluated(model, x, y) == approx({"loss": 20.0, "err": 4.0})
+
+
+class Watch(keras.layers.Layer):
+    def __init__(self, metric):
+        super().__init__()
+        self.metric = metric
+
+    def call(self, x):
+        self.metric.update_state(x)
+        return x
+
+
+@not_jax
+def test_metric_of_two_layers():
+    metric = keras.metrics.Mean(name="seen")
+    inputs = keras.Input((1,))
+    outputs = Watch(metric)(head("a", 2.0)(Watch(metric)(inputs)))
+    model = still(keras.Model(inputs, outputs), "mse")
+    x, y = column(1, 3), column(0, 0)
+    # 1, 3, 2 and 6.
+    assert evaluated(model, x, y) == approx({"loss": 20.0, "seen": 3.0})
+
+
+# 3.4 Steps that know nothing of the raw loss of a single loss entry.
+
+
+def with_step(step, **arguments):
+    """A model of two outputs, one of which has a loss."""
+    model = functional({"a": 1.0, "b": 2.0})
+
+    def test_step(data):
+        x, y = data
+        y_pred = model(x)
+        loss = model.compute_loss(y=y, y_pred=y_pred)
+        return step(model, y, y_pred, loss)
+
+    model.test_step = test_step
+    return still(model, ["mse", None], **arguments)
+
+
+def average(model, y, y_pred, loss):
+    """Logs the name of the total, which stands for its average."""
+    model._loss_tracker.update_state(loss)
+    return {"loss": loss}
+
+
+def in_a_loop(model, y, y_pred, loss):
+    for metric in model.metrics:
+        if metric.name == "loss":
+            metric.update_state(loss)
+        else:
+            metric.update_state(y, y_pred)
+    return {metric.name: metric.result() for metric in model.metrics}
+
+
+@not_jax
+@pytest.mark.parametrize("step", [average, in_a_loop])
+def test_step_and_a_single_loss_entry(step):
+    model = with_step(step)
+    x = column(1, 3, 5, 7)
+    y = [column(0, 0, 0, 0), np.zeros((4, 2), "float32")]
+    # (1 + 9 + 25 + 49) / 4
+    found = model.evaluate(x, y, batch_size=2, verbose=0)
+    assert found == approx(21.0)
+
+
+@pytest.mark.parametrize("how", ["deepcopy", "copy", "config"])
+def test_metrics_of_losses_are_copied(how):
+    model = still(functional({"a": 1.0, "b": 2.0}))
+    evaluated(model, column(1, 3))
+    for metric in model.metrics:
+        one = {
+            "deepcopy": copy.deepcopy,
+            "copy": copy.copy,
+            "config": lambda x: type(x).from_config(x.get_config()),
+        }[how](metric)
+        assert (one.name, one.dtype) == (metric.name, "float32")
+        one.reset_state()
+        one.update_state(3.0)
+        assert number(one.result()) == 3.0
+
+
+def test_fit_that_is_patched(monkeypatch):
+    bases = keras.Model.__mro__[1:]
+    trainer = next(kind for kind in bases if "fit" in vars(kind))
+    original, calls = trainer.fit, []
+
+    def fit(self, *args, **kwargs):
+        calls.append(kwargs)
+        return original(self, *args, **kwargs)
+
+    monkeypatch.setattr(trainer, "fit", fit)
+    model = still(functional({"a": 2.0}, None), "mse")
+    logs = model.fit(column(1, 3), column(0, 0), verbose=0).history
+    assert logs == {"loss": approx([20.0])}
+    assert calls == [{"verbose": 0}]
 
 
 # 4. A `loss` of nothing but `None`.

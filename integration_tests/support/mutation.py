@@ -273,8 +273,8 @@ BY_HAND = (
     (
         "state as narrow as floatx",
         "super().__init__(name=name, "
-        "dtype=weighting.wide_dtype(backend.floatx()))",
-        "super().__init__(name=name, dtype=backend.floatx())",
+        "dtype=dtype or weighting.wide_dtype(backend.floatx()))",
+        "super().__init__(name=name, dtype=dtype or backend.floatx())",
     ),
     (
         "one loss entry is dropped",

@@ -119,7 +119,7 @@ class Loss(KerasSaveable):
             mask = get_keras_mask(y_pred)
             if sample_weight is not None:
                 sample_weight = ops.convert_to_tensor(sample_weight, self.dtype)
-            values = self._unreduced(y_true, y_pred, sample_weight, mask)
+            values = unreduced(self, y_true, y_pred, sample_weight, mask)
             return reduce_weighted_values(
                 values,
                 sample_weight=sample_weight,
@@ -127,68 +127,6 @@ class Loss(KerasSaveable):
                 reduction=self.reduction,
                 dtype=self.dtype,
             )
-
-    def _unreduced(self, y_true, y_pred, sample_weight=None, mask=None):
-        """The unreduced loss, with an entry for each that is to be weighed."""
-        found, axes = ownership.worker(self), 0
-        if sample_weight is not None or mask is not None:
-            axes = max(map(weighting.axes_told_apart, (sample_weight, mask)))
-        if ownership.is_defined_by_keras(found):
-            y_true, y_pred = self._convert(y_true, y_pred)
-            if axes and ownership.is_entrywise(found):
-                y_true, y_pred = weighting.keep_apart(y_true, y_pred, axes)
-            return self.call(y_true, y_pred)
-
-        y_true = map_leaves(self._tensor, y_true)
-        y_pred = map_leaves(self._tensor, y_pred)
-        is_function = found is not self
-        if not is_function:
-            warn_of_ranks(found, y_true, y_pred)
-        values = self.call(y_true, y_pred)
-        rank = weighting.rank_of(values)
-        if is_function and rank and rank < axes:
-            # The axis that was squeezed is what the weights are for.
-            y_true = weighting.with_axis_of(y_pred, y_true)
-            values = self.call(y_true, y_pred)
-        if rank == 0 and weighting.axes_told_apart(sample_weight):
-            warn_of_scalar(found, sample_weight)
-        return values
-
-    def _sample_values(self, y_true, y_pred):
-        """The unreduced loss for a metric, which averages it over samples."""
-        values = self._unreduced(y_true, y_pred)
-        if weighting.rank_of(values) != 0:
-            return values
-        mask = get_keras_mask(y_pred)
-        if mask is None:
-            shape = ops.shape(tree.flatten(y_pred)[0])[:1]
-        else:
-            shape = ops.shape(mask)
-        return ops.broadcast_to(values, shape)
-
-    def _convert(self, y_true, y_pred):
-        """Labels and predictions as tensors, for a loss of Keras' own."""
-        dtype = self.dtype
-        if is_converted(y_true, dtype) and is_converted(y_pred, dtype):
-            return y_true, y_pred
-        y_pred = _numbers_as_array(y_pred)
-        if not weighting.is_nested(y_pred):
-            y_true = _numbers_as_array(y_true)
-        return map_leaves(self._label, y_true), map_leaves(self._tensor, y_pred)
-
-    def _tensor(self, x):
-        if is_converted(x, self.dtype):
-            return x
-        return ops.convert_to_tensor(x, dtype=self.dtype)
-
-    def _label(self, x):
-        if self.dtype not in _NARROW:
-            return self._tensor(x)
-        if not hasattr(x, "dtype"):
-            x = np.asarray(x)
-        if is_float_dtype(standardize_dtype(x.dtype)):
-            return self._tensor(x)
-        return ops.convert_to_tensor(x)
 
     def call(self, y_true, y_pred):
         """Computes the unreduced loss.
@@ -211,6 +149,78 @@ class Loss(KerasSaveable):
 
     def _obj_type(self):
         return "Loss"
+
+
+# These are no methods, whose names a user's own loss may have for its own.
+
+
+def unreduced(loss, y_true, y_pred, sample_weight=None, mask=None):
+    """The unreduced loss, with an entry for each that is to be weighed."""
+    found, axes = ownership.worker(loss), 0
+    if sample_weight is not None or mask is not None:
+        axes = max(map(weighting.axes_told_apart, (sample_weight, mask)))
+    if ownership.is_defined_by_keras(found):
+        y_true, y_pred = _convert(y_true, y_pred, loss.dtype)
+        if axes and ownership.is_entrywise(found):
+            y_true, y_pred = weighting.keep_apart(y_true, y_pred, axes)
+        return loss.call(y_true, y_pred)
+
+    y_true = map_leaves(lambda x: _tensor(x, loss.dtype), y_true)
+    y_pred = map_leaves(lambda x: _tensor(x, loss.dtype), y_pred)
+    is_function = found is not loss
+    if not is_function:
+        warn_of_ranks(found, y_true, y_pred)
+    values = loss.call(y_true, y_pred)
+    rank = weighting.rank_of(values)
+    if is_function and rank and rank < axes:
+        # The axis that was squeezed is what the weights are for.
+        y_true = weighting.with_axis_of(y_pred, y_true)
+        values = loss.call(y_true, y_pred)
+    if rank == 0 and weighting.axes_told_apart(sample_weight):
+        warn_of_scalar(found, sample_weight)
+    return values
+
+
+def sample_values(loss, y_true, y_pred):
+    """The unreduced loss for a metric, which averages it over samples."""
+    values = unreduced(loss, y_true, y_pred)
+    if weighting.rank_of(values) != 0:
+        return values
+    mask = get_keras_mask(y_pred)
+    if mask is None:
+        shape = ops.shape(tree.flatten(y_pred)[0])[:1]
+    else:
+        shape = ops.shape(mask)
+    return ops.broadcast_to(values, shape)
+
+
+def _convert(y_true, y_pred, dtype):
+    """Labels and predictions as tensors, for a loss of Keras' own."""
+    if is_converted(y_true, dtype) and is_converted(y_pred, dtype):
+        return y_true, y_pred
+    y_pred = _numbers_as_array(y_pred)
+    if not weighting.is_nested(y_pred):
+        y_true = _numbers_as_array(y_true)
+    return (
+        map_leaves(lambda x: _label(x, dtype), y_true),
+        map_leaves(lambda x: _tensor(x, dtype), y_pred),
+    )
+
+
+def _tensor(x, dtype):
+    if is_converted(x, dtype):
+        return x
+    return ops.convert_to_tensor(x, dtype=dtype)
+
+
+def _label(x, dtype):
+    if dtype not in _NARROW:
+        return _tensor(x, dtype)
+    if not hasattr(x, "dtype"):
+        x = np.asarray(x)
+    if is_float_dtype(standardize_dtype(x.dtype)):
+        return _tensor(x, dtype)
+    return ops.convert_to_tensor(x)
 
 
 def _numbers_as_array(x):

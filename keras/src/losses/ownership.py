@@ -137,8 +137,11 @@ def warn_once(found, what, text):
     ) or hasattr(kind, "update_state")
     if has_own_class and not is_function:
         owner = kind
+    name = getattr(owner, "__name__", repr(owner))
+    if not type(owner).__weakrefoffset__:
+        # A function that is written in C.
+        owner = type(owner)
     given = _warned.setdefault(owner, set())
     if what not in given:
         given.add(what)
-        name = getattr(owner, "__name__", repr(owner))
         warnings.warn(f"`{name}`{text}", UserWarning, stacklevel=2)

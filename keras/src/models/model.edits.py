@@ -18,13 +18,15 @@ class Model:
     # callback is told of an error, after which it might have to clear up.
     @functools.wraps(Trainer.fit)
     def fit(self, *args, **kwargs):
-        call = inspect.signature(super().fit).bind(*args, **kwargs).arguments
-        given = call.get("class_weight")
+        call = inspect.signature(super().fit).bind(*args, **kwargs)
+        given = call.arguments.get("class_weight")
         with (
             loss_terms.until_error(self),
             class_weights.read_for(self, given) as weights,
         ):
-            return super().fit(**{**call, "class_weight": weights})
+            if given is not None:
+                call.arguments["class_weight"] = weights
+            return super().fit(*call.args, **call.kwargs)
 
     # adds: the same.
     def train_on_batch(
@@ -41,9 +43,16 @@ class Model:
             )
 
     # adds: an epoch without data had the logs of the one before, with the
-    # trainers that look for the data in a step.
+    # trainers that look for the data in a step. And a step of the user's own
+    # knows nothing of metrics that only the fork has.
     def _get_metrics_result_or_logs(self, logs):
         if getattr(self, "_has_empty_epoch", False):
             self._has_empty_epoch = False
             return {}
-        return super()._get_metrics_result_or_logs(logs)
+        results = super()._get_metrics_result_or_logs(logs)
+        if results is logs and isinstance(logs, dict):
+            unlisted = {metric.name for metric in self._unlisted_metrics()}
+            known = self.get_metrics_result() if unlisted else {}
+            if logs.keys() == known.keys() - unlisted:
+                return {name: known[name] for name in logs}
+        return results

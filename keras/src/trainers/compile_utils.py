@@ -70,6 +70,8 @@ class CompileMetrics(metrics_module.Metric):
         self.output_names = output_names
         self.built = False
         self._compile_loss = None
+        self._has_further_labels = False
+        self._need_labels = []
         self._matchers = {}
         self._flat_metrics = []
         self._flat_weighted_metrics = []
@@ -140,7 +142,7 @@ class CompileMetrics(metrics_module.Metric):
             for name, metrics in arguments.items()
         }
 
-    def stand_beside(self, compile_loss):
+    def stand_beside(self, compile_loss, has_further_labels=False):
         """Takes the `CompileLoss` of the same model into account.
 
         It logs names that no metric may have, and refuses labels that it
@@ -149,8 +151,11 @@ class CompileMetrics(metrics_module.Metric):
 
         Args:
             compile_loss: The `CompileLoss`, or `None`.
+            has_further_labels: Whether a `compute_loss` of the user's own may
+                read more labels than there are outputs. Metrics get the first.
         """
         self._compile_loss = compile_loss
+        self._has_further_labels = has_further_labels
         if compile_loss is not None:
             compile_loss.compile_metrics = self
 
@@ -175,9 +180,10 @@ class CompileMetrics(metrics_module.Metric):
         )
         matched = self._match(matcher)
         batch = self._read(matcher, y_true, y_pred)
-        for per_output in matched.values():
-            matcher.require_labels("metric", batch.labels, per_output, y_true)
+        need_labels = metric_plan.need_labels(matched)
+        matcher.require_labels("metric", batch.labels, need_labels, y_true)
         if not self.built:
+            self._need_labels = need_labels
             self._flat_metrics, self._flat_weighted_metrics = (
                 [
                     get_metrics_list(
@@ -196,9 +202,11 @@ class CompileMetrics(metrics_module.Metric):
 
     def _read(self, matcher, y_true, y_pred, sample_weight=None):
         labels = Y_TRUE
-        if self._compile_loss is not None:
+        if self._compile_loss is not None or self._has_further_labels:
             # It refuses what it doesn't know, or a `compute_loss` reads it.
             labels = Y_TRUE._replace(further_keys=True)
+        if self._has_further_labels:
+            y_true = metric_plan.first_labels(y_true, matcher)
         return matcher.read_batch(y_true, y_pred, sample_weight, labels)
 
     def prepare(self, y_true, y_pred, sample_weight=None):
@@ -221,9 +229,9 @@ class CompileMetrics(metrics_module.Metric):
         if matcher is None:
             matcher = self.build(y_true, y_pred)
         batch = self._read(matcher, y_true, y_pred, sample_weight)
-        for flat in (self._flat_metrics, self._flat_weighted_metrics):
-            indices = [index for index, one in enumerate(flat) if one]
-            matcher.require_labels("metric", batch.labels, indices, y_true)
+        matcher.require_labels(
+            "metric", batch.labels, self._need_labels, y_true
+        )
         return batch
 
     def update_state(self, y_true, y_pred, sample_weight=None):
@@ -312,6 +320,7 @@ class CompileLoss(losses_module.Loss):
         self.built = False
         self.sizes = raw_loss.BatchSizes()
         self._flat_losses = None
+        self._need_labels = []
         self._targets = {}
         self._matchers = {}
         self._metrics = []
@@ -365,7 +374,8 @@ class CompileLoss(losses_module.Loss):
 
     def _resolve(self, matcher, y_true, y_pred):
         batch = matcher.read_batch(y_true, y_pred)
-        matcher.require_labels("loss", batch.labels, matcher.labelled, y_true)
+        self._need_labels = loss_plan.need_labels(self._user_loss, matcher)
+        matcher.require_labels("loss", batch.labels, self._need_labels, y_true)
         taken = getattr(self.compile_metrics, "named_metrics", ())
         flat, targets = loss_plan.entries(
             self._user_loss, self._loss_weights, matcher, batch, taken
@@ -375,7 +385,10 @@ class CompileLoss(losses_module.Loss):
         self._flat_losses = flat
         self._targets = {x.path: target for x, target in zip(flat, targets)}
         if loss_plan.is_reported(flat, self._user_loss, y_pred):
-            self._metrics = [raw_loss.LossMean(f"{x.name}_loss") for x in flat]
+            kind = raw_loss.LossMean
+            if len(flat) == 1:
+                kind = raw_loss.UnlistedLossMean
+            self._metrics = [kind(f"{x.name}_loss") for x in flat]
         self.built = True
 
     def with_loss(self, matcher):
@@ -396,7 +409,7 @@ class CompileLoss(losses_module.Loss):
         if matcher is None:
             matcher = self.build(y_true, y_pred)
         batch = matcher.read_batch(y_true, y_pred, sample_weight)
-        matcher.require_labels("loss", batch.labels, matcher.labelled, y_true)
+        matcher.require_labels("loss", batch.labels, self._need_labels, y_true)
         if not self._flat_losses:
             return None
 

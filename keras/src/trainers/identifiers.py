@@ -4,8 +4,11 @@ Not part of upstream Keras 3.15.1, which has these functions, under the same
 names, in `compile_utils.py`.
 """
 
+import types
+
 from keras.src import losses as losses_module
 from keras.src import metrics as metrics_module
+from keras.src.losses import loss as loss_module
 from keras.src.losses import ownership
 from keras.src.trainers.argument_errors import invalid
 from keras.src.utils.naming import get_object_name
@@ -98,7 +101,7 @@ def _metric_of_loss(loss):
     values = loss
     is_called_by_keras = ownership.is_defined_by_keras(type(loss).__call__)
     if loss.reduction != "sum" and is_called_by_keras:
-        values = loss._sample_values
+        values = types.MethodType(loss_module.sample_values, loss)
     metric = metrics_module.MeanMetricWrapper(values)
     metric._direction = "down"
     return metric

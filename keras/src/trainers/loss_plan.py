@@ -92,12 +92,31 @@ def check_losses(loss):
 
 def with_loss(loss, matcher):
     """The indices of the outputs that have a loss."""
+    return _outputs_with(loss, matcher, lambda x: x is not None)
+
+
+def need_labels(loss, matcher):
+    """Those of them whose loss can't do without a label.
+
+    A `Loss` whose `__call__` is the user's own may.
+    """
+
+    def needs_label(x):
+        is_own = isinstance(x, losses_module.Loss) and (
+            not ownership.is_defined_by_keras(type(x).__call__)
+        )
+        return x is not None and not is_own
+
+    return _outputs_with(loss, matcher, needs_label)
+
+
+def _outputs_with(loss, matcher, is_wanted):
     return sorted(
         {
             index
             for match in matcher.match(LOSS, loss)
             for index in below(match.target)
-            if any(x is not None for _, x in flatten_with_paths(match.item))
+            if any(is_wanted(x) for _, x in flatten_with_paths(match.item))
         }
     )
 

@@ -5,6 +5,7 @@ Not part of upstream Keras 3.15.1, which hands all metrics the same.
 
 from keras.src import metrics as metrics_module
 from keras.src import ops
+from keras.src import tree
 from keras.src.backend.common.masking import get_keras_mask
 from keras.src.losses import loss as loss_module
 from keras.src.losses import ownership
@@ -121,6 +122,36 @@ def match_metrics(name, metrics, matcher):
         if items:
             per_output[match.target] = items
     return dict(sorted(per_output.items()))
+
+
+def need_labels(lists):
+    """The indices of the outputs that have a metric of Keras' own.
+
+    Those of users' own may do without labels.
+
+    Args:
+        lists: For each argument, the metrics of each output, as dicts.
+    """
+    return sorted(
+        {
+            index
+            for per_output in lists.values()
+            for index, metrics in per_output.items()
+            for metric in metrics
+            if isinstance(metric, (str, dict)) or ownership.is_keras_own(metric)
+        }
+    )
+
+
+def first_labels(y_true, matcher):
+    """As many of the labels as there are outputs, where there are more.
+
+    What the others are, only a `compute_loss` of the user's own knows.
+    """
+    if isinstance(y_true, dict) and not y_true.keys().isdisjoint(matcher.names):
+        return y_true
+    leaves = tree.flatten(y_true)
+    return leaves[: len(matcher)] if len(leaves) > len(matcher) else y_true
 
 
 def name_of(metric):

@@ -19,11 +19,13 @@ class LossMean(metrics_module.Mean):
 
     Args:
         name: The name that it is logged under.
+        dtype: The dtype of the sums. Defaults to float32, or to float64 where
+            that is `keras.config.floatx()`.
     """
 
-    def __init__(self, name):
+    def __init__(self, name, dtype=None):
         super().__init__(
-            name=name, dtype=weighting.wide_dtype(backend.floatx())
+            name=name, dtype=dtype or weighting.wide_dtype(backend.floatx())
         )
         # `keras.callbacks.MonitorCallback` reads it.
         self._direction = "down"
@@ -36,11 +38,23 @@ class LossMean(metrics_module.Mean):
         native.set_to_zero(self.count)
 
 
+class UnlistedLossMean(LossMean):
+    """The raw loss of a single loss entry, which the base release has not.
+
+    Steps of users' own that tell all metrics their labels don't expect it.
+    """
+
+    def update_state(self, *args, **kwargs):
+        pass
+
+
 class TotalLoss(LossMean):
     """The logged total, which counts by the size that the losses counted by.
 
     Args:
         compile_loss: The `CompileLoss` of the model, or `None`.
+        name: See `LossMean`.
+        dtype: See `LossMean`.
 
     Attributes:
         terms: A `LossTerms` while the terms of the total are logged, or `None`.
@@ -50,8 +64,8 @@ class TotalLoss(LossMean):
     terms = None
     unlisted_names = ()
 
-    def __init__(self, compile_loss):
-        super().__init__(name="loss")
+    def __init__(self, compile_loss=None, name="loss", dtype=None):
+        super().__init__(name=name, dtype=dtype)
         self._sizes = None if compile_loss is None else compile_loss.sizes
 
     @property

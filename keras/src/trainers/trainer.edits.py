@@ -58,12 +58,16 @@ class Trainer:
             compile_metrics = CompileMetrics(
                 metrics, weighted_metrics, output_names=names
             )
-            compile_metrics.stand_beside(compile_loss)
+            compile_metrics.stand_beside(
+                compile_loss, ownership.overrides(self, "compute_loss")
+            )
 
     # in compile, replaces 7918de86af4d: the losses of an earlier `compile`
     # stayed in use.
     def _(self, loss):
-        self.loss = loss
+        # Without either, a model's own `loss` is none of `compile`.
+        if loss is not None or self._compile_loss is not None:
+            self.loss = loss
         self._compile_loss = compile_loss
 
     # in compile, replaces 1477690cdb69: so did its metrics.
@@ -97,13 +101,18 @@ class Trainer:
     # adds: shared by the definitions for newer and older bases.
     def _read_metrics(self):
         """The results of all metrics by name, none of which is there twice."""
-        logs = {}
+        logs, named = {}, {}
         for metric in self.metrics:
+            # It may be one of a layer's, or of `compile`'s, too.
+            if named.get(metric.name) is metric:
+                continue
             result = metric_plan.result_of(metric)
             if isinstance(result, dict):
                 logs.update(result)
+                named.update(getattr(metric, "named_metrics", ()))
             else:
-                logs[metric_plan.logged_name(metric, logs)] = result
+                name = metric_plan.logged_name(metric, logs)
+                logs[name], named[name] = result, metric
         return logs
 
     # replaces 89f313bc35c1: of two metrics of one name, one was not logged.
@@ -156,16 +165,17 @@ class Trainer:
             those that follow, sorted.
         """
         unlisted = self._unlisted_metrics()
-        first, others = [], []
+        first, others, seen = [], [], {}
         for metric in self.metrics:
             is_compiled = isinstance(metric, CompileMetrics)
             if is_compiled:
                 named = metric.named_metrics or metric.names_for(self)
-            elif metric in unlisted:
+            elif metric in unlisted or seen.get(metric.name) is metric:
                 continue
             else:
                 taken = {*first, *others}
                 named = {metric_plan.logged_name(metric, taken): metric}
+            seen.update(named)
             for name, one in named.items():
                 keys = metric_plan.result_names(one)
                 if keys is not None and name not in logs:
