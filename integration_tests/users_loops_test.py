@@ -1957,6 +1957,25 @@ def test_no_loss_at_all(form, method):
         getattr(model, method)(column(1, 1), zeros(model, 2), **arguments)
 
 
+@pytest.mark.parametrize("times", [1, 2])
+@pytest.mark.parametrize("method", ["fit", "evaluate", "train_on_batch"])
+def test_no_loss_any_more(times, method):
+    """On JAX, it would be trained on a loss of 0, and nobody be told."""
+    model = still(functional({"a": 2.0}, None))
+    for _ in range(times):
+        model.compile("sgd")
+    arguments = {} if method == "train_on_batch" else {"verbose": 0}
+    with pytest.raises(ValueError, match="No loss to compute"):
+        getattr(model, method)(column(1, 1), column(0, 0), **arguments)
+
+
+def test_a_loss_again():
+    model = still(functional({"a": 2.0}, None))
+    model.compile("sgd")
+    still(model, "mse")
+    assert evaluated(model, column(1, 1)) == approx({"loss": 4.0})
+
+
 def test_names_of_a_metric_with_two_results():
     model = still(functional({"a": 2.0}, None), metrics=["mae", Pair(7.0, "p")])
     expected = {"loss": 2.0, "mae": 2.0, "bb": -7.0, "zz": 7.0}

@@ -180,10 +180,11 @@ class CompileMetrics(metrics_module.Metric):
         )
         matched = self._match(matcher)
         batch = self._read(matcher, y_true, y_pred)
-        need_labels = metric_plan.need_labels(matched)
-        matcher.require_labels("metric", batch.labels, need_labels, y_true)
+        self._need_labels = metric_plan.need_labels(matched)
+        matcher.require_labels(
+            "metric", batch.labels, self._need_labels, y_true
+        )
         if not self.built:
-            self._need_labels = need_labels
             self._flat_metrics, self._flat_weighted_metrics = (
                 [
                     get_metrics_list(
@@ -340,11 +341,7 @@ class CompileLoss(losses_module.Loss):
 
     @property
     def unlisted_metrics(self):
-        """The metrics that the base release does not have.
-
-        They are not in the list form of `evaluate`: the raw loss of a single
-        loss entry.
-        """
+        """The raw loss of a single loss entry, which the base has not."""
         return self._metrics if len(self._metrics) == 1 else []
 
     @property
@@ -385,10 +382,7 @@ class CompileLoss(losses_module.Loss):
         self._flat_losses = flat
         self._targets = {x.path: target for x, target in zip(flat, targets)}
         if loss_plan.is_reported(flat, self._user_loss, y_pred):
-            kind = raw_loss.LossMean
-            if len(flat) == 1:
-                kind = raw_loss.UnlistedLossMean
-            self._metrics = [kind(f"{x.name}_loss") for x in flat]
+            self._metrics = raw_loss.metrics_of([x.name for x in flat])
         self.built = True
 
     def with_loss(self, matcher):
@@ -420,7 +414,9 @@ class CompileLoss(losses_module.Loss):
             weights.append(self.handed_weights.read(weight))
         size = raw_loss.batch_size(batch, matcher.labelled)
         self.sizes.put(size)
-        self._record(raw_losses, size)
+        if self._metrics:
+            values = replicas.unscale_losses(raw_losses)
+            raw_loss.record(self._metrics, values, size)
         contributions = list(map(weigh, raw_losses, weights))
         if self.terms is not None:
             names = [name for *_, name in self._flat_losses]
@@ -445,12 +441,6 @@ class CompileLoss(losses_module.Loss):
             return raw
         loss_plan.require_number(raw, loss, target, matcher, self._user_loss)
         return ops.reshape(raw, ())
-
-    def _record(self, raw_losses, size):
-        if not self._metrics:
-            return
-        values = replicas.unscale_losses(raw_losses)
-        raw_loss.record(self._metrics, values, size)
 
     def get_config(self):
         raise NotImplementedError

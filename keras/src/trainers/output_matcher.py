@@ -20,6 +20,7 @@ from keras.src import ops
 from keras.src.trainers.argument_errors import Refusal
 from keras.src.trainers.argument_errors import invalid
 from keras.src.trainers.output_structure import Node
+from keras.src.trainers.output_structure import are_numbers
 from keras.src.trainers.output_structure import below
 from keras.src.trainers.output_structure import describe
 from keras.src.trainers.output_structure import flatten_with_paths
@@ -292,7 +293,7 @@ class OutputMatcher:
         """
         if self._read_predictions is None:
             self._read_predictions = self.reader(Y_PRED, y_pred)
-        if len(self) == 1 and _are_numbers(sample_weight):
+        if len(self) == 1 and are_numbers(sample_weight):
             sample_weight = ops.convert_to_tensor(sample_weight)
         return Batch(
             self.read(y_true_as, y_true),
@@ -397,15 +398,6 @@ class OutputMatcher:
             forms.append(f"a dict with keys from {self.names}")
         forms.append(f"the structure of the outputs, {structure}")
         return "; or ".join(forms) + "."
-
-
-def _are_numbers(data):
-    """Whether this is a list with a number for each sample."""
-    is_list = isinstance(data, (list, tuple)) and len(data) > 1
-    return is_list and not any(
-        is_container(x) or x is None or tuple(getattr(x, "shape", ()))
-        for x in data
-    )
 
 
 def _fits(node, value):

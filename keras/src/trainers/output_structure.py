@@ -57,6 +57,15 @@ def is_container(structure):
     return isinstance(structure, (list, tuple))
 
 
+def are_numbers(structure):
+    """Whether something is a list with a number for each of several samples."""
+    is_list = isinstance(structure, (list, tuple)) and len(structure) > 1
+    return is_list and not any(
+        is_container(x) or x is None or tuple(getattr(x, "shape", ()))
+        for x in structure
+    )
+
+
 def kind_of(container):
     """The container's type, with what wraps it (tracking, Keras) left out."""
     if isinstance(container, dict):

@@ -59,6 +59,8 @@ class TotalLoss(LossMean):
     Attributes:
         terms: A `LossTerms` while the terms of the total are logged, or `None`.
         unlisted_names: What the last ones were logged under.
+        expects_loss: Whether this `compile` or an earlier one gave the model a
+            loss.
     """
 
     terms = None
@@ -67,6 +69,7 @@ class TotalLoss(LossMean):
     def __init__(self, compile_loss=None, name="loss", dtype=None):
         super().__init__(name=name, dtype=dtype)
         self._sizes = None if compile_loss is None else compile_loss.sizes
+        self.expects_loss = compile_loss is not None
 
     @property
     def variables(self):
@@ -92,6 +95,12 @@ class TotalLoss(LossMean):
         before = ops.copy(self.count)
         super().update_state(values, sample_weight=sample_weight)
         self.terms.collect(ops.subtract(self.count, before))
+
+
+def metrics_of(names):
+    """The metrics of the raw losses of loss entries, by their names."""
+    kind = LossMean if len(names) > 1 else UnlistedLossMean
+    return [kind(f"{name}_loss") for name in names]
 
 
 class BatchSizes(threading.local):

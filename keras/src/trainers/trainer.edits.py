@@ -76,7 +76,9 @@ class Trainer:
 
     # in compile, replaces bdcd1fe4d493: the total was summed up in `floatx`.
     def _(self):
+        expects_loss = getattr(self._loss_tracker, "expects_loss", False)
         self._loss_tracker = TotalLoss(compile_loss)
+        self._loss_tracker.expects_loss |= expects_loss
 
     # replaces 4d584e2e212b: loss weights that are variables could not be
     # saved on every backend.
@@ -258,7 +260,9 @@ class Trainer:
         loss = self.compute_loss(x, y, y_pred, sample_weight, **arguments)
         if compile_loss is not None:
             compile_loss.sizes.tell()
-        elif self.loss is not None:
+        elif self.loss is not None or getattr(
+            self._loss_tracker, "expects_loss", False
+        ):
             if not (ownership.overrides(self, "compute_loss") or self.losses):
                 raise ValueError(
                     "No loss to compute. Every loss of `compile` is `None`, "
