@@ -410,6 +410,14 @@ EQUIVALENT = {
         )
     },
     "weighting.shape_of: 0 -> (1)": "Any number tells the same.",
+    "weighting.apply_mask: squeeze_or_expand_to_same_rank(kept, weight) -> "
+    "(squeeze_or_expand_to_same_rank(weight, kept))": (
+        "The product is the same."
+    ),
+    "metric_plan.update: ownership.is_entrywise(found) -> (True)": (
+        "Metrics over classes have a value for each position already, and may "
+        "be given a mask twice."
+    ),
     "output_matcher._reader: all((path is not None and len(path) == 1 "
     "for path in paths)) -> (False)": ONLY_FASTER,
     "raw_loss.record: sums[0] -> (sums[-1])": "All have one dtype.",
