@@ -111,7 +111,8 @@ class Trainer:
             result = metric_plan.result_of(metric)
             if isinstance(result, dict):
                 logs.update(result)
-                named.update(getattr(metric, "named_metrics", ()))
+                if isinstance(metric, CompileMetrics):
+                    named.update(metric.named_metrics)
             else:
                 name = metric_plan.logged_name(metric, logs)
                 logs[name], named[name] = result, metric
