@@ -2845,23 +2845,22 @@ def test_private_names(loss, expected):
     close(list(logs.values()), [expected] * 2)
 
 
+@pytest.mark.skipif(
+    BACKEND != "torch", reason="NumPy takes no tensors of the others"
+)
 @pytest.mark.parametrize("name", ["subtract", "sub"])
 def test_functions_that_are_written_in_c(name):
     """Their warning has nothing to be noted at."""
-    function = np.subtract
-    if name == "sub":
-        if BACKEND != "torch":
-            pytest.skip("a method of PyTorch's tensors")
-        function = __import__("torch").Tensor.sub
-    elif BACKEND != "torch":
-        pytest.skip("only PyTorch's tensors are taken by NumPy")
+    import torch
+
+    function = np.subtract if name == "subtract" else torch.Tensor.sub
     model = passing("mse", metrics=[function])
     y_pred = np.array([[1.0], [2.0], [6.0]], "float32")
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         logs = evaluate(model, y_pred, np.zeros(3, "float32"))
     # Each prediction is subtracted from each label.
-    close(logs["sub" if name == "sub" else "subtract"], -3.0)
+    close(logs[name], -3.0)
 
 
 # 16. Losses and metrics that do without labels, where there are none.

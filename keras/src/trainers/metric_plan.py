@@ -148,7 +148,7 @@ def first_labels(y_true, matcher):
 
     What the others are, only a `compute_loss` of the user's own knows.
     """
-    if isinstance(y_true, dict) and not y_true.keys().isdisjoint(matcher.names):
+    if isinstance(y_true, dict) and not y_true.keys().isdisjoint(matcher.keys):
         return y_true
     leaves = tree.flatten(y_true)
     return leaves[: len(matcher)] if len(leaves) > len(matcher) else y_true

@@ -207,6 +207,29 @@ class MatchMetricsTest(testing.TestCase):
             self.match(given, [X, X], ["a", "b"])
 
 
+class FirstLabelsTest(testing.TestCase):
+    def test_labels_that_are_named(self):
+        matcher = OutputMatcher({"h": {"p": 0, "q": 0}})
+        for y_true in (
+            # Sorted, it comes before those of the outputs.
+            {"a_further": 1, "h": {"p": 2, "q": 3}},
+            {"a_further": 1, "h/p": 2, "h/q": 3},
+        ):
+            found = metric_plan.first_labels(y_true, matcher)
+            self.assertIs(found, y_true)
+
+    def test_labels_that_are_not(self):
+        matcher = OutputMatcher([0, 0])
+        for y_true, expected in (
+            ((1, 2, 3), [1, 2]),
+            ({"b": 2, "a": 1, "c": 3}, [1, 2]),
+            ((1, 2), (1, 2)),
+            (None, None),
+        ):
+            found = metric_plan.first_labels(y_true, matcher)
+            self.assertEqual(found, expected)
+
+
 class NamesTest(testing.TestCase):
     def test_names_of_their_own(self):
         for metric, expected in (

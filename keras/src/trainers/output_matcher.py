@@ -102,6 +102,7 @@ class OutputMatcher:
         paths: The path of each output in `y_pred`, in the model's order.
         names: The name of each output, all different; `None` for an output
             that has neither a key nor a name.
+        keys: The keys that a dict for the outputs may have.
         model_names: `output_names`, or `None` if it has not one for each
             output.
         is_flat: Whether there is at most one container around the outputs.
@@ -122,6 +123,7 @@ class OutputMatcher:
         self.paths, names = [], []
         self._root = self._index(y_pred, (), (), (), names)
         self.names = _unique_or_none(names)
+        self.keys = {*self.names, *getattr(self._root, "keys", ())}
         self.is_dict = isinstance(y_pred, dict)
         self.is_flat = isinstance(self._root, int) or all(
             isinstance(child, int) for child in self._root.children
@@ -188,8 +190,7 @@ class OutputMatcher:
         refuse = Refusal(self, argument.name, value if shown is None else shown)
         root = self._root
         if argument.further_keys and isinstance(value, dict):
-            known = {*self.names, *getattr(root, "keys", ())}
-            value = {k: v for k, v in value.items() if k in known}
+            value = {k: v for k, v in value.items() if k in self.keys}
         if not is_container(value):
             return [Match(i, value, ()) for i in range(len(self))]
         if self._lists_one_loss_of_all(argument, value):
