@@ -119,11 +119,11 @@ class Loss(KerasSaveable):
             mask = get_keras_mask(y_pred)
             if sample_weight is not None:
                 sample_weight = ops.convert_to_tensor(sample_weight, self.dtype)
-            values = unreduced(self, y_true, y_pred, sample_weight, mask)
+            values, mask = unreduced(self, y_true, y_pred, sample_weight, mask)
             return reduce_weighted_values(
                 values,
                 sample_weight=sample_weight,
-                mask=weighting.both(mask, get_keras_mask(values)),
+                mask=mask,
                 reduction=self.reduction,
                 dtype=self.dtype,
             )
@@ -155,15 +155,25 @@ class Loss(KerasSaveable):
 
 
 def unreduced(loss, y_true, y_pred, sample_weight=None, mask=None):
-    """The unreduced loss, with an entry for each that is to be weighed."""
+    """The unreduced loss, with an entry for each that is to be weighed.
+
+    Returns:
+        The values, and their mask: that of the predictions, joined with the
+        one that the loss gave them.
+    """
     found, axes = ownership.worker(loss), 0
     if sample_weight is not None or mask is not None:
         axes = max(map(weighting.axes_told_apart, (sample_weight, mask)))
     if ownership.is_defined_by_keras(found):
         y_true, y_pred = _convert(y_true, y_pred, loss.dtype)
-        if axes and ownership.is_entrywise(found):
+        is_entrywise = ownership.is_entrywise(found)
+        if axes and is_entrywise:
             y_true, y_pred = weighting.keep_apart(y_true, y_pred, axes)
-        return loss.call(y_true, y_pred)
+        values = loss.call(y_true, y_pred)
+        if is_entrywise:
+            # These mask nothing, and asking costs 3 us with TensorFlow.
+            return values, mask
+        return values, weighting.both(mask, get_keras_mask(values))
 
     y_true = map_leaves(lambda x: _tensor(x, loss.dtype), y_true)
     y_pred = map_leaves(lambda x: _tensor(x, loss.dtype), y_pred)
@@ -178,12 +188,12 @@ def unreduced(loss, y_true, y_pred, sample_weight=None, mask=None):
         values = loss.call(y_true, y_pred)
     if rank == 0 and weighting.axes_told_apart(sample_weight):
         warn_of_scalar(found, sample_weight)
-    return values
+    return values, weighting.both(mask, get_keras_mask(values))
 
 
 def sample_values(loss, y_true, y_pred):
     """The unreduced loss for a metric, which averages it over samples."""
-    values = unreduced(loss, y_true, y_pred)
+    values, _ = unreduced(loss, y_true, y_pred)
     if weighting.rank_of(values) != 0:
         return values
     mask = get_keras_mask(y_pred)

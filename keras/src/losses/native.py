@@ -11,6 +11,8 @@ from keras.src import backend
 from keras.src import ops
 from keras.src.losses import backend_ops
 
+_BACKEND = backend.backend()
+
 
 def is_on_keras_device(tensor):
     """Whether a tensor is where Keras computes; only PyTorch's may not be.
@@ -18,7 +20,7 @@ def is_on_keras_device(tensor):
     A batch of a `DataLoader` is on the CPU, also if the model is on a GPU.
     `ops.convert_to_tensor` moves it, and takes 3 us for one that is there.
     """
-    if backend.backend() != "torch":
+    if _BACKEND != "torch":
         return True
     wanted, device = backend_ops.torch_core.get_device(), tensor.device
     if device.type != wanted or device.index is None:
@@ -30,7 +32,7 @@ def is_on_keras_device(tensor):
 
 def is_of_this_graph(x):
     """Whether `x` may be read here; a tensor of another graph may not."""
-    if backend.backend() != "tensorflow":
+    if _BACKEND != "tensorflow":
         return True
     import tensorflow as tf
 
@@ -50,7 +52,7 @@ def may_assign(variable):
     if backend.in_stateless_scope():
         scope = backend.get_stateless_scope()
         return scope.get_current_value(variable) is not None
-    return backend.backend() != "jax"
+    return _BACKEND != "jax"
 
 
 def mean_of_all(values):
@@ -59,19 +61,18 @@ def mean_of_all(values):
     `ops.mean` works out anew, in each call, in which type to compute. For the
     types that stay as they are, that takes longer than the mean itself.
     """
-    # Unless the axis is named, TensorFlow makes a tensor of all axes first.
-    axis = 0 if len(values.shape) == 1 else None
-    if backend.backend() == "torch":
+    if _BACKEND == "torch":
         return values.mean()
-    if backend.backend() == "tensorflow":
+    if _BACKEND == "tensorflow":
         import tensorflow as tf
 
-        return tf.reduce_mean(values, axis)
-    if backend.backend() == "jax":
-        import jax
-
-        return jax.numpy.mean(values)
-    return ops.mean(values, axis=axis)
+        if len(values.shape) == 1:
+            # A list of axes is made a tensor in each call, a number is not.
+            return tf.raw_ops.Mean(input=values, axis=0)
+        return tf.reduce_mean(values)
+    if _BACKEND == "jax":
+        return _jax_mean()(values)
+    return ops.mean(values)
 
 
 def add_to_sums(sums, counts, values, count):
@@ -88,7 +89,7 @@ def add_to_sums(sums, counts, values, count):
     """
     # A stateless scope has to see each variable change.
     is_stateless = backend.in_stateless_scope()
-    if backend.backend() == "torch" and not is_stateless:
+    if _BACKEND == "torch" and not is_stateless:
         import torch
 
         if isinstance(count, int) and _are_on_one_device(values):
@@ -101,18 +102,18 @@ def add_to_sums(sums, counts, values, count):
                     alpha=count,
                 )
             return
-    if backend.backend() == "tensorflow" and not is_stateless:
+    if _BACKEND == "tensorflow" and not is_stateless:
         import tensorflow as tf
 
         count = tf.cast(count, sums[0].dtype)
         products = tf.raw_ops.Pack(values=values) * count
         products = tf.raw_ops.Unpack(value=products, num=len(values))
         for variable, product in zip(sums, products):
-            variable._value.assign_add(product, read_value=False)
+            _tensorflow_add(variable._value, product)
         for variable in counts:
-            variable._value.assign_add(count, read_value=False)
+            _tensorflow_add(variable._value, count)
         return
-    if backend.backend() == "jax" and not is_stateless:
+    if _BACKEND == "jax" and not is_stateless:
         variables = [*sums, *counts]
         states = [variable.value for variable in variables]
         for variable, state in zip(
@@ -137,15 +138,15 @@ def ratio(total, count):
         total: A scalar tensor.
         count: Another one.
     """
-    if backend.backend() == "tensorflow":
+    if _BACKEND == "tensorflow":
         import tensorflow as tf
 
         return tf.math.divide_no_nan(total, count)
-    if backend.backend() == "torch":
+    if _BACKEND == "torch":
         import torch
 
         return torch.where(count == 0, count, total / count)
-    if backend.backend() == "jax":
+    if _BACKEND == "jax":
         return _jax_ratio()(total, count)
     return ops.divide_no_nan(total, count)
 
@@ -158,14 +159,25 @@ def set_to_zero(variable):
     of it.
     """
     is_stateless = backend.in_stateless_scope()
-    if backend.backend() == "torch" and not is_stateless:
+    if _BACKEND == "torch" and not is_stateless:
         variable._value.detach().zero_()
-    elif backend.backend() == "tensorflow" and not is_stateless:
+    elif _BACKEND == "tensorflow" and not is_stateless:
         variable._value.assign(0.0, read_value=False)
-    elif backend.backend() == "jax" and not is_stateless:
+    elif _BACKEND == "jax" and not is_stateless:
         variable.assign(_jax_zero(variable.dtype)())
     else:
         variable.assign(ops.zeros((), variable.dtype))
+
+
+def _tensorflow_add(variable, value):
+    """`assign_add`, of which the operation itself is only a half."""
+    import tensorflow as tf
+
+    if isinstance(variable, tf.distribute.DistributedValues):
+        # A variable for each replica.
+        variable.assign_add(value, read_value=False)
+    else:
+        tf.raw_ops.AssignAddVariableOp(resource=variable.handle, value=value)
 
 
 @functools.lru_cache(maxsize=None)
@@ -177,6 +189,14 @@ def _jax_zero(dtype):
     import jax
 
     return jax.jit(lambda: jax.numpy.zeros((), dtype))
+
+
+@functools.lru_cache(maxsize=None)
+def _jax_mean():
+    """The mean as a function that JAX compiles."""
+    import jax
+
+    return jax.jit(jax.numpy.mean, inline=True)
 
 
 @functools.lru_cache(maxsize=None)

@@ -10,10 +10,27 @@ import types
 import warnings
 import weakref
 
+
+class _Packages(dict):
+    """Whether a module is in one of some packages, which every step asks."""
+
+    def __init__(self, *names):
+        super().__init__()
+        self._names = names
+
+    def __missing__(self, module):
+        # Tests, which lie beside the modules, write what users would.
+        is_test = module.endswith("_test")
+        self[module] = module.startswith(self._names) and not is_test
+        return self[module]
+
+
 # Where Keras' own losses and metrics are defined.
-_MODULES = ("keras.src.losses.", "keras.src.metrics.")
+_LOSSES = _Packages("keras.src.losses.", "keras.src.metrics.")
 # And what the steps of every model are.
-_TRAINERS = ("keras.src.trainers.", "keras.src.backend.", "keras.src.models.")
+_TRAINERS = _Packages(
+    "keras.src.trainers.", "keras.src.backend.", "keras.src.models."
+)
 # Keras' own functions that make a value of each entry of labels and predictions
 # and return the mean over the last axis. In all others but the accuracies, the
 # last axis holds the classes, or the parts of a vector.
@@ -30,6 +47,7 @@ _ENTRYWISE = {
     "poisson",
     "squared_hinge",
 }
+_NOWHERE = {}
 _warned = weakref.WeakKeyDictionary()
 
 
@@ -43,6 +61,8 @@ def worker(obj):
         A function; the object itself where it can't be told.
     """
     while True:
+        if isinstance(obj, types.FunctionType):
+            return obj
         if isinstance(obj, functools.partial):
             obj = obj.func
             continue
@@ -50,8 +70,7 @@ def worker(obj):
             if not is_defined_by_keras(obj.__func__):
                 return obj.__func__
             obj = obj.__self__
-        if isinstance(obj, types.FunctionType):
-            return obj
+            continue
         method = _method(obj)
         if not is_defined_by_keras(method):
             return obj
@@ -80,17 +99,16 @@ def _method(obj):
     return getattr(kind, name, None)
 
 
-def is_defined_by_keras(function, modules=_MODULES):
+def is_defined_by_keras(function, packages=_LOSSES):
     """Whether a function, or what `worker` returns, is Keras' own.
 
     Args:
         function: What may have been defined by Keras.
-        modules: What the names of its modules start with.
+        packages: Where Keras would have defined it.
     """
     # Not `__module__`, which `functools.wraps` copies.
-    module = getattr(function, "__globals__", {}).get("__name__", "")
-    # Tests, which lie beside the modules, write what users would.
-    return module.startswith(modules) and not module.endswith("_test")
+    module = getattr(function, "__globals__", _NOWHERE).get("__name__", "")
+    return packages[module]
 
 
 def overrides(model, name):

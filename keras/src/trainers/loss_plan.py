@@ -277,6 +277,8 @@ def sample_weight_at(target, sample_weights):
     Raises:
         ValueError: If only some of them have one, or one of another shape.
     """
+    if isinstance(target, int):
+        return sample_weights[target]
     found = [sample_weights[index] for index in below(target)]
     if all(weight is found[0] for weight in found):
         return found[0]
