@@ -902,6 +902,56 @@ def test_fit_that_is_patched(monkeypatch):
     assert calls == [{"verbose": 0}]
 
 
+# 3.5 Arguments of `compile` that nobody but a `compute_loss` reads.
+
+
+class ReadsArguments(keras.Model):
+    def compile(self, *args, **kwargs):
+        super().compile(*args, **kwargs)
+        self.given = kwargs.get("loss"), kwargs.get("loss_weights")
+
+    def compute_loss(self, x=None, y=None, y_pred=None, *args, **kwargs):
+        loss, weights = self.given
+        times = {"elbo": 2.0}.get(loss, 1.0) if isinstance(loss, str) else 3.0
+        if isinstance(weights, dict):
+            times *= weights["times"][1]
+        return times * keras.ops.mean(keras.ops.abs(y - y_pred))
+
+
+@pytest.mark.parametrize(
+    "loss, weights, expected",
+    [
+        ("elbo", None, 2.0),
+        ({"kind": 3.0}, None, 3.0),
+        ({"kind": "elbo", "steps": [1, 2]}, None, 3.0),
+        (3.0, None, 3.0),
+        ("mae", {"times": (1.0, 5.0)}, 5.0),
+        ("mae", {"times": [None, 5.0, "of"]}, 5.0),
+    ],
+    ids=str,
+)
+@MODES
+def test_arguments_for_compute_loss_alone(loss, weights, expected, eager):
+    model = functional({"a": 2.0}, None, ReadsArguments)
+    still(model, loss, loss_weights=weights, eager=eager, metrics=["mae"])
+    logs = evaluated(model, column(1, 3))
+    assert logs == approx({"loss": expected * 4.0, "mae": 4.0})
+
+
+def test_arguments_for_compute_loss_that_reach_the_base():
+    """What is no loss is refused there, before any weight is touched."""
+
+    class Asks(keras.Model):
+        def compute_loss(self, *args, **kwargs):
+            return super().compute_loss(*args, **kwargs)
+
+    model = functional({"a": 2.0}, None, Asks)
+    model.compile("sgd", loss="elbo")
+    with pytest.raises(ValueError, match="elbo"):
+        model.fit(column(1), column(0), verbose=0)
+    np.testing.assert_array_equal(model.get_weights()[0], [[2.0]])
+
+
 # 4. A `loss` of nothing but `None`.
 
 

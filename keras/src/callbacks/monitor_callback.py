@@ -11,6 +11,7 @@ import warnings
 from keras.src import ops
 from keras.src.callbacks.callback import Callback
 from keras.src.trainers import compile_utils
+from keras.src.trainers import metric_plan
 
 
 class MonitorCallback(Callback):
@@ -92,6 +93,6 @@ def _named_metrics(metrics):
     for metric in metrics:
         if isinstance(metric, compile_utils.CompileMetrics):
             named.update(metric.named_metrics)
-        else:
-            named[metric.name] = metric
+        elif named.get(metric.name) is not metric:
+            named[metric_plan.logged_name(metric, named)] = metric
     return named

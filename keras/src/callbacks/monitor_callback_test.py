@@ -87,6 +87,8 @@ class MonitorCallbackTest(testing.TestCase):
         )
         for name in ("down", "up"):
             self.assertEqual(self.direction(prefix + name, model), name)
+        self.assertEqual(self.direction(prefix + "twice", model), UP)
+        self.assertEqual(self.direction(prefix + "twice_1", model), DOWN)
         # The total needs no metric.
         for one in (model, model_of(), types.SimpleNamespace()):
             self.assertEqual(self.direction(f"{prefix}loss", one), DOWN)

@@ -264,7 +264,7 @@ def warn_of_ranks(found, y_true, y_pred):
     """Warns of labels that are broadcast over predictions of a single column.
 
     Args:
-        found: The class or function of a user's, see `ownership.worker`.
+        found: The object or function of a user's, see `ownership.worker`.
         y_true: Labels.
         y_pred: Predictions.
     """

@@ -58,7 +58,8 @@ def worker(obj):
         obj: A loss, a metric, or a function used as one.
 
     Returns:
-        A function; the object itself where it can't be told.
+        A function of Keras', or of the user's; for an object that is the
+        user's, or that can't be told, the object itself.
     """
     while True:
         if isinstance(obj, types.FunctionType):
@@ -109,6 +110,11 @@ def is_defined_by_keras(function, packages=_LOSSES):
     # Not `__module__`, which `functools.wraps` copies.
     module = getattr(function, "__globals__", _NOWHERE).get("__name__", "")
     return packages[module]
+
+
+def is_called_by_keras(loss):
+    """Whether what happens in a call of a `Loss` object is up to Keras."""
+    return is_defined_by_keras(type(loss).__call__)
 
 
 def overrides(model, name):

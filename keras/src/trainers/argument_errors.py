@@ -2,8 +2,9 @@
 
 Not part of upstream Keras 3.15.1, where each place words its own. All say what
 came and what was expected. So do the few that are worded elsewhere, since they
-are about no argument (`weighting.align`, `raw_loss.batch_size`) or keep texts
-that upstream's tests pin (the edits of data adapters).
+lie below this module (`weighting.align`), are about no argument of these
+(`raw_loss.batch_size`, callbacks, saved files) or keep texts that upstream's
+tests pin (the edits of trainers and data adapters).
 """
 
 from keras.src.trainers.output_structure import describe
@@ -28,7 +29,7 @@ class UnknownOutputError(KeyError, ValueError):
 
 
 def invalid(argument, problem, received, expected, error=ValueError):
-    """Words every error about an argument: what came, what was expected."""
+    """Words an error about an argument: what came, what was expected."""
     return error(
         f"Invalid `{argument}`. {problem}\n"
         f"Received: {argument}={describe(received)}\n"
@@ -91,6 +92,12 @@ class Refusal:
         return self._make(
             f"There are {received} entries{where} for "
             f"{len(self._matcher)} outputs."
+        )
+
+    def weights(self, received, losses, expected=None):
+        return self._make(
+            f"There are {received} weights for {losses} losses.",
+            f"a scalar for each loss: {expected or self._matcher.expected()}",
         )
 
     def order(self):

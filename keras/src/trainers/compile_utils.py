@@ -127,7 +127,7 @@ class CompileMetrics(metrics_module.Metric):
         return {self.name: self} if None in own_names else named
 
     def _taken_names(self):
-        """The names that the total and the raw losses are logged under."""
+        """What no metric may be called: the total, and `listed_names`."""
         if self._compile_loss is None:
             return {"loss"}
         return {"loss", *self._compile_loss.listed_names}
@@ -279,6 +279,8 @@ class CompileLoss(losses_module.Loss):
 
         total = sum(weight_i * <i>_loss)
 
+    The only loss of the only output counts in the total alone.
+
     Args:
         loss: A loss, or losses in any form that `OutputMatcher` knows. A loss
             is a string, a function, or a `Loss` object. `None` is no loss.
@@ -287,10 +289,6 @@ class CompileLoss(losses_module.Loss):
             `None` is 1.
         reduction: Kept for compatibility; each loss has its own.
         output_names: The names of the model's outputs, or `None`.
-
-    Raises:
-        ValueError: If `loss` holds something that is no loss, or if
-            `loss_weights` holds something that is no scalar.
 
     Example:
 
@@ -312,10 +310,8 @@ class CompileLoss(losses_module.Loss):
         output_names=None,
     ):
         super().__init__(name="compile_loss", reduction=reduction)
-        loss_plan.check_losses(loss)
         self._user_loss = loss
         self._user_loss_weights = loss_weights
-        self._loss_weights = plain_weights(loss_weights)
         self.output_names = output_names
         self.compile_metrics = None
         self.built = False
@@ -327,7 +323,7 @@ class CompileLoss(losses_module.Loss):
         self._metrics = []
         # A `LossTerms` while the terms of the total are logged.
         self.terms = None
-        self.handed_weights = HandedWeights(self._loss_weights)
+        self.handed_weights = HandedWeights(loss_weights)
 
     Loss = loss_plan.LossEntry
 
@@ -350,6 +346,11 @@ class CompileLoss(losses_module.Loss):
         names = [metric.name for metric in self._metrics]
         return names if len(names) > 1 else []
 
+    def check(self):
+        """Refuses what can be no losses, or no scalars to weigh them by."""
+        loss_plan.check_losses(self._user_loss)
+        return plain_weights(self._user_loss_weights)
+
     def build(self, y_true, y_pred):
         """Resolves the structure of the outputs into flat lists.
 
@@ -358,7 +359,7 @@ class CompileLoss(losses_module.Loss):
             y_pred: Predictions for the batch, likewise.
 
         Raises:
-            ValueError: If losses, weights or labels don't match the outputs.
+            ValueError: If losses, loss weights or labels don't fit the outputs.
         """
         matcher = OutputMatcher(y_pred, self.output_names, self.with_loss)
         matcher.require_same_outputs(
@@ -370,12 +371,13 @@ class CompileLoss(losses_module.Loss):
         return matcher
 
     def _resolve(self, matcher, y_true, y_pred):
+        loss_weights = self.check()
         batch = matcher.read_batch(y_true, y_pred)
         self._need_labels = loss_plan.need_labels(self._user_loss, matcher)
         matcher.require_labels("loss", batch.labels, self._need_labels, y_true)
         taken = getattr(self.compile_metrics, "named_metrics", ())
         flat, targets = loss_plan.entries(
-            self._user_loss, self._loss_weights, matcher, batch, taken
+            self._user_loss, loss_weights, matcher, batch, taken
         )
         if not is_container(y_true) and len(matcher) > 1:
             loss_plan.require_no_broadcast(flat, targets, batch, matcher)
@@ -394,11 +396,7 @@ class CompileLoss(losses_module.Loss):
             return self.call(y_true, y_pred, sample_weight)
 
     def call(self, y_true, y_pred, sample_weight=None):
-        """Computes the total: raw losses, recorded, then weighed and added.
-
-        Returns:
-            A scalar tensor, or `None` if no output has a loss.
-        """
+        """Computes the total; it is `None` if no output has a loss."""
         matcher = self._matchers.get(signature(y_pred))
         if matcher is None:
             matcher = self.build(y_true, y_pred)

@@ -665,7 +665,7 @@ class CompileMetricsTest(testing.TestCase):
             kind(*arguments).build(ZEROS, X)
         arguments = ("Mse", None) if kind is CompileLoss else (["Mse"], [])
         with self.assertRaisesRegex(ValueError, "'Mse'"):
-            kind(*arguments)
+            kind(*arguments).build(ZEROS, X)
 
     def test_none_among_others(self):
         user_metrics = {"a": [None, "mae"], "b": [None]}

@@ -1,7 +1,7 @@
 """Makes losses and metrics of what `compile` accepts as one.
 
-Not part of upstream Keras 3.15.1, which has these functions, under the same
-names, in `compile_utils.py`.
+Not part of upstream Keras 3.15.1, which has `get_loss`, `get_metric` and
+`is_binary_or_sparse_categorical` in `compile_utils.py`.
 """
 
 import types
@@ -77,7 +77,7 @@ def get_metric(identifier, y_true, y_pred):
 
     Returns:
         A `Metric`, named as the user named it. That of a `Loss` object
-        averages over samples.
+        averages over samples, if the loss tells them apart.
     """
     if identifier is None:
         raise ValueError("Expected metric, received `None`")
@@ -97,10 +97,9 @@ def get_metric(identifier, y_true, y_pred):
 
 
 def _metric_of_loss(loss):
-    """The metric that averages a loss over samples, not over batches."""
+    """The metric of a loss: over samples, if it has a value for each."""
     values = loss
-    is_called_by_keras = ownership.is_defined_by_keras(type(loss).__call__)
-    if loss.reduction != "sum" and is_called_by_keras:
+    if loss.reduction != "sum" and ownership.is_called_by_keras(loss):
         values = types.MethodType(loss_module.sample_values, loss)
     metric = metrics_module.MeanMetricWrapper(values)
     metric._direction = "down"

@@ -1,7 +1,7 @@
 """What a loss entry is, and how losses and their weights become entries.
 
-Not part of upstream Keras 3.15.1. The structure of losses, weights and outputs
-is resolved here, once, into a flat list; a step is a loop over it.
+Not part of upstream Keras 3.15.1. What `output_matcher.py` has matched becomes
+a flat list here, once; a step is a loop over it.
 """
 
 import functools
@@ -13,6 +13,7 @@ from keras.src import losses as losses_module
 from keras.src import ops
 from keras.src.losses import ownership
 from keras.src.losses import weighting
+from keras.src.trainers.argument_errors import Refusal
 from keras.src.trainers.argument_errors import invalid
 from keras.src.trainers.identifiers import LOSSES_BY_SHAPE
 from keras.src.trainers.identifiers import check_identifier
@@ -103,7 +104,7 @@ def need_labels(loss, matcher):
 
     def needs_label(x):
         is_own = isinstance(x, losses_module.Loss) and (
-            not ownership.is_defined_by_keras(type(x).__call__)
+            not ownership.is_called_by_keras(x)
         )
         return x is not None and not is_own
 
@@ -143,9 +144,7 @@ def entries(loss, loss_weights, matcher, batch, taken):
     targets = [weighted.target for weighted in weighted_losses]
     losses, stems, suffixes = [], [], []
     for target, alternatives, _ in weighted_losses:
-        y_true, y_pred = (
-            at(target, leaves) for leaves in (batch.labels, batch.predictions)
-        )
+        y_true, y_pred = (at(target, leaves) for leaves in batch[:2])
         made = [get_loss(one, y_true, y_pred) for one in alternatives]
         losses.append(made[0] if len(made) == 1 else _SummedLoss(made))
         name, loss_name = matcher.name_of(target), losses[-1].name
@@ -182,9 +181,7 @@ def require_no_broadcast(entries, targets, batch, matcher):
         ValueError: If a prediction would be broadcast.
     """
     for entry, target in zip(entries, targets):
-        y_true, y_pred = (
-            at(target, leaves) for leaves in (batch.labels, batch.predictions)
-        )
+        y_true, y_pred = (at(target, leaves) for leaves in batch[:2])
         if not ownership.is_keras_own(entry.loss):
             continue
         rank = weighting.rank_of(y_true)
@@ -205,7 +202,8 @@ def require_no_broadcast(entries, targets, batch, matcher):
 def is_reported(entries, loss, y_pred):
     """Whether each loss entry is logged under its own name.
 
-    A single loss of a single output is not: it is the total. Upstream's tests
+    A single loss of a single output is not: the base release logs the total
+    alone, and where the two differ `LossContributions` tells. Upstream's tests
     pin the same for the only loss in a dict that leaves out other outputs of
     a dict; everywhere else the only loss of several outputs is logged.
     """
@@ -334,9 +332,8 @@ def _match_losses(loss, loss_weights, matcher, batch):
             weight = _one_repeated(weight, losses, shape)
         if is_container(weight):
             if len(weight) != len(losses):
-                raise _wrong_weight_count(
-                    len(weight), len(losses), loss_weights, matcher
-                )
+                refuse = Refusal(matcher, LOSS_WEIGHTS.name, loss_weights)
+                raise refuse.weights(len(weight), len(losses))
             pairs = list(zip(losses, weight))
         elif is_list_of_lists and isinstance(match.target, int):
             together = tuple(x for x in losses if x is not None)
@@ -368,11 +365,9 @@ def _weights_by_loss(loss_weights, loss, matcher):
     for all below it, and a key that is left out for a weight of 1.
     """
     if not _is_part_of(loss_weights, loss):
-        raise _wrong_weight_count(
+        raise Refusal(matcher, LOSS_WEIGHTS.name, loss_weights).weights(
             len(flatten_with_paths(loss_weights)),
             len(flatten_with_paths(loss)),
-            loss_weights,
-            matcher,
             f"the structure of `loss`, {describe(loss)}.",
         )
 
@@ -410,13 +405,3 @@ def _one_repeated(weights, losses, shape):
     """
     is_repeated = len(set(weights)) == 1 and shape == (len(weights),)
     return weights[0] if is_repeated and len(losses) == 1 else weights
-
-
-def _wrong_weight_count(weights, losses, loss_weights, matcher, forms=None):
-    return invalid(
-        "loss_weights",
-        "`loss_weights` must match the number of losses. There are "
-        f"{weights} weights for {losses} losses.",
-        loss_weights,
-        f"a scalar for each loss: {forms or matcher.expected()}",
-    )

@@ -1,6 +1,7 @@
 """Which metrics an output has, what they get, and what they are called.
 
-Not part of upstream Keras 3.15.1, which hands all metrics the same.
+Not part of upstream Keras 3.15.1, which hands all metrics the same, and has
+`MetricsList` and `get_metrics_list` in `compile_utils.py`.
 """
 
 from keras.src import metrics as metrics_module
@@ -127,7 +128,8 @@ def match_metrics(name, metrics, matcher):
 def need_labels(lists):
     """The indices of the outputs that have a metric of Keras' own.
 
-    Those of users' own may do without labels.
+    Those of users' own may do without labels. A serialized metric counts as
+    Keras' own.
 
     Args:
         lists: For each argument, the metrics of each output, as dicts.

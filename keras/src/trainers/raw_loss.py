@@ -129,7 +129,7 @@ def batch_size(batch, indices):
     """The number of samples in a batch, read at run time.
 
     That is the size of the label of the first output that has a loss, or else
-    of its prediction.
+    of its prediction; of the next such output where neither has an axis.
 
     Args:
         batch: A `Batch`.

@@ -54,6 +54,9 @@ class Trainer:
         compile_loss = compile_metrics = None
         if any(one is not None for one in tree.flatten(loss)):
             compile_loss = CompileLoss(loss, loss_weights, output_names=names)
+            # A `compute_loss` of the user's own may read something else.
+            if not ownership.overrides(self, "compute_loss"):
+                compile_loss.check()
         if not (metrics is None and weighted_metrics is None):
             compile_metrics = CompileMetrics(
                 metrics, weighted_metrics, output_names=names

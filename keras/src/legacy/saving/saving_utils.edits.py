@@ -9,6 +9,7 @@ trained on.
 from keras.src import backend
 from keras.src import tree
 from keras.src.saving import object_registration
+from keras.src.trainers.identifiers import METRICS_BY_SHAPE
 from keras.src.trainers.loss_weights import current_loss_weights
 
 
@@ -131,8 +132,7 @@ class _Missing:
     @classmethod
     def or_known(cls, leaf, module):
         """`leaf`, unless it is the name of something unknown."""
-        by_shape = ("accuracy", "acc", "crossentropy", "ce")
-        if not isinstance(leaf, str) or leaf.lower() in by_shape:
+        if not isinstance(leaf, str) or leaf.lower() in METRICS_BY_SHAPE:
             return leaf
         return leaf if leaf in module.ALL_OBJECTS_DICT else cls(leaf)
 

@@ -13,6 +13,7 @@ import numpy as np
 from keras.src import backend
 from keras.src import ops
 from keras.src import tree
+from keras.src.losses import weighting
 from keras.src.trainers.argument_errors import invalid
 from keras.src.trainers.class_weights import ClassWeights
 
@@ -72,13 +73,8 @@ def require_samples(x):
 
     Of several inputs, one may well be empty, such as the edges of a graph.
     """
-    shapes = [getattr(leaf, "shape", None) for leaf in tree.flatten(x)]
-    # A tensor of TensorFlow may not know how many dimensions it has.
-    sizes = [
-        shape[0]
-        for shape in shapes
-        if shape is not None and getattr(shape, "rank", 1) and len(shape)
-    ]
+    shapes = map(weighting.shape_of, tree.flatten(x))
+    sizes = [s[0] for s in shapes if s is not None and len(s)]
     if sizes and set(sizes) == {0}:
         raise invalid("x", "It holds no samples.", x, "at least one sample.")
 
