@@ -380,7 +380,7 @@ EQUIVALENT = {
     "isinstance(match.target, int) -> (is_container(match.item))": (
         "Only what is no container is matched to a sub-structure as a whole."
     ),
-    "native.mean_of_all: backend.backend() == 'jax' -> (True)": (
+    "native.mean_of_all: _BACKEND == 'jax' -> (True)": (
         "The other backends that the tests have return before it."
     ),
     "loss._numbers_as_array: not isinstance(x, (list, tuple)) -> "
