@@ -3,10 +3,10 @@
 `loss`, `loss_weights`, `metrics`, `weighted_metrics`, `y_true` and
 `sample_weight` all come in the same few forms: the outputs' own structure, a
 dict keyed by output names, one thing for every output, or a flat list in the
-model's order. This module is the only place that knows these forms. Two things
-are no matter of outputs: `loss_plan` gives weights to losses of sub-structures
-by the structure of `loss`, and the adapter of arrays, which knows no outputs,
-counts sample weights and labels.
+model's order. This module is the only place that knows these forms. No matter
+of outputs are weights of losses of sub-structures, which go by the structure of
+`loss` (`loss_plan`); all metrics of an only output, and labels that only a
+`compute_loss` knows (`metric_plan`); and what the adapter of arrays counts.
 
 Not part of upstream Keras 3.15.1, where each argument has matching code of
 its own inside `compile_utils.py`.
