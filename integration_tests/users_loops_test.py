@@ -11,6 +11,7 @@ that the mean absolute error is the kernel times the mean of x, and the mean
 squared error its square for ones.
 """
 
+import contextlib
 import copy
 import functools
 
@@ -950,6 +951,28 @@ def test_arguments_for_compute_loss_that_reach_the_base():
     with pytest.raises(ValueError, match="elbo"):
         model.fit(column(1), column(0), verbose=0)
     np.testing.assert_array_equal(model.get_weights()[0], [[2.0]])
+
+
+# 3.6 A loop outside of the replicas of its model.
+
+
+@only_tensorflow
+@pytest.mark.parametrize("inside", [False, True])
+def test_compute_loss_between_replicas(inside):
+    import tensorflow as tf
+
+    strategy = tf.distribute.MirroredStrategy(["CPU:0"])
+    with strategy.scope():
+        model = still(functional({"a": 2.0, "b": 3.0}))
+    x, y = column(1, 3), [column(0, 0)] * 2
+    model.evaluate(x, y, verbose=0)
+    model.reset_metrics()
+    with strategy.scope() if inside else contextlib.nullcontext():
+        for _ in range(2):
+            total = model.compute_loss(x, y, model(x))
+    assert float(total) == approx(4.0 + 6.0)
+    raw_losses = [float(one.result()) for one in model.metrics[1:]]
+    assert raw_losses == approx([4.0, 6.0])
 
 
 # 4. A `loss` of nothing but `None`.

@@ -109,9 +109,9 @@ def add_to_sums(sums, counts, values, count):
         products = tf.raw_ops.Pack(values=values) * count
         products = tf.raw_ops.Unpack(value=products, num=len(values))
         for variable, product in zip(sums, products):
-            _tensorflow_add(variable._value, product)
+            _tensorflow_add(variable, product)
         for variable in counts:
-            _tensorflow_add(variable._value, count)
+            _tensorflow_add(variable, count)
         return
     if _BACKEND == "jax" and not is_stateless:
         variables = [*sums, *counts]
@@ -173,11 +173,12 @@ def _tensorflow_add(variable, value):
     """`assign_add`, of which the operation itself is only a half."""
     import tensorflow as tf
 
-    if isinstance(variable, tf.distribute.DistributedValues):
-        # A variable for each replica.
-        variable.assign_add(value, read_value=False)
+    if isinstance(variable._value, tf.distribute.DistributedValues):
+        # Outside of the replicas, TensorFlow's own takes no sum.
+        variable.assign_add(value)
     else:
-        tf.raw_ops.AssignAddVariableOp(resource=variable.handle, value=value)
+        handle = variable._value.handle
+        tf.raw_ops.AssignAddVariableOp(resource=handle, value=value)
 
 
 @functools.lru_cache(maxsize=None)
