@@ -95,9 +95,10 @@ class Refusal:
         )
 
     def weights(self, received, losses, expected=None):
+        expected = expected or self._matcher.expected()
         return self._make(
             f"There are {received} weights for {losses} losses.",
-            f"a scalar for each loss: {expected or self._matcher.expected()}",
+            f"a scalar for each loss: {expected}",
         )
 
     def order(self):

@@ -114,6 +114,14 @@ class RefusalTest(testing.TestCase):
             f"There are 3 entries{where} for 2 outputs.",
         )
 
+    @parameterized.parameters((None, "what is right."), ("two.", "two."))
+    def test_weights(self, forms, expected):
+        self.assertSays(
+            self.refusal("a", "b").weights(3, 2, forms),
+            "There are 3 weights for 2 losses.",
+            f"a scalar for each loss: {expected}",
+        )
+
     def test_order(self):
         self.assertSays(
             self.refusal("a", "b").order(),
