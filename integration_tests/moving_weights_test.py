@@ -246,8 +246,8 @@ def test_a_weight_is_neither_trained_nor_reset_nor_shown():
 
 
 def test_a_weight_that_the_user_made_part_of_the_model():
-    """It is saved with the model, and still not trained."""
-    weight = keras.Variable(2.0)
+    """It is saved with the model, and not trained unless it is to be."""
+    weight = keras.Variable(2.0, trainable=False)
     model = two_heads([weight, 1.0], rate=0.125)
     model.weight_of_a = weight
     # The optimizer is to know of it, too.

@@ -975,6 +975,90 @@ def test_compute_loss_between_replicas(inside):
     assert raw_losses == approx([4.0, 6.0])
 
 
+# 3.7 Loss weights that are learned.
+
+# With kernels of ones, the outputs are the sums of these rows.
+ROWS, NO_LABELS = np.array([[1.0, 2.0], [3.0, 4.0]]), [column(0, 0)] * 2
+# Of the squares and of the absolute values of 3 and 7.
+RAW_A, RAW_B = 29.0, 5.0
+
+
+class LearnsItsWeight(keras.Model):
+    """The loss weight of its first output is one of its own weights."""
+
+    def __init__(self):
+        super().__init__()
+        self.heads = [head(name, 1.0) for name in "ab"]
+        self.weight_of_a = self.add_weight(shape=(), initializer="ones")
+
+    def call(self, x):
+        return [head(x) for head in self.heads]
+
+
+@pytest.mark.parametrize("trained", [True, False])
+@MODES
+def test_a_weight_of_the_model_as_a_loss_weight(trained, eager):
+    if BACKEND == "tensorflow" and trained and not eager:
+        pytest.skip("a compiled step may read it when updated, on stock too")
+    model = LearnsItsWeight()
+    model.weight_of_a.trainable = trained
+    model.compile(
+        keras.optimizers.SGD(0.001),
+        ["mse", "mae"],
+        loss_weights=[model.weight_of_a, 2.0],
+        run_eagerly=eager,
+    )
+    losses = [model.train_on_batch(ROWS, NO_LABELS)[0] for _ in range(2)]
+    weight = 1.0 - 0.001 * RAW_A if trained else 1.0
+    assert float(losses[0]) == approx(RAW_A + 2 * RAW_B)
+    # The gradients of the two kernels were those of 29 and of 2 * 5.
+    a = ROWS @ (1.0 - 0.001 * np.mean(2 * ROWS * [[3.0], [7.0]], axis=0))
+    b = ROWS @ (1.0 - 0.002 * np.mean(ROWS, axis=0))
+    assert float(losses[1]) == approx(weight * np.mean(a**2) + 2 * np.mean(b))
+    if trained:
+        weight -= 0.001 * np.mean(a**2)
+    found = float(keras.ops.convert_to_numpy(model.weight_of_a.value))
+    assert found == approx(weight)
+
+
+@only_torch
+@pytest.mark.parametrize("terms", [False, True])
+def test_a_parameter_as_a_loss_weight(request, terms):
+    import torch
+
+    weight = torch.nn.Parameter(torch.tensor(1.0))
+    model = functional({"a": 2.0, "b": 3.0})
+    model.compile("sgd", ["mae", "mae"], loss_weights=[weight, 2.0])
+    callbacks = [request.getfixturevalue("contributions")] if terms else []
+    model.fit(column(1, 3), NO_LABELS, callbacks=callbacks, verbose=0)
+    # The mean absolute error of 2 and 6.
+    assert weight.grad.item() == approx(4.0)
+
+
+@only_tensorflow
+@MODES
+def test_a_variable_of_tensorflow_as_a_loss_weight(eager):
+    import tensorflow as tf
+
+    weight = tf.Variable(1.0)
+
+    class Learns(keras.Model):
+        def train_step(self, data):
+            x, y = data
+            with tf.GradientTape() as tape:
+                y_pred = self(x, training=True)
+                loss = self.compute_loss(x, y, y_pred)
+            weight.assign_sub(0.125 * tape.gradient(loss, weight))
+            return self.compute_metrics(x, y, y_pred)
+
+    model = functional({"a": 2.0, "b": 3.0}, cls=Learns)
+    model.compile(
+        "sgd", ["mae"] * 2, loss_weights=[weight, 2.0], run_eagerly=eager
+    )
+    model.fit(column(1, 3), NO_LABELS, verbose=0)
+    assert float(weight) == approx(1.0 - 0.125 * 4.0)
+
+
 # 4. A `loss` of nothing but `None`.
 
 

@@ -133,8 +133,7 @@ def weigh(raw, weight):
     if weight is None:
         return raw
     if not is_fixed(weight):
-        # Training a loss weight would only make it small.
-        weight = ops.stop_gradient(ops.cast(weight, raw.dtype))
+        weight = ops.cast(weight, raw.dtype)
     return ops.multiply(raw, weight)
 
 
