@@ -25,7 +25,7 @@ from integration_tests.support import replica_workers as workers
 
 BACKEND = keras.backend.backend()
 # A worker that waits for another one which has died waits for very long.
-LIMIT_SECONDS = 300
+LIMIT_SECONDS = 600
 # Six steps in float32, with sums of up to 40 terms in them.
 RTOL = 2e-5
 
