@@ -108,10 +108,17 @@ def add_to_sums(sums, counts, values, count):
         count = tf.cast(count, sums[0].dtype)
         products = tf.raw_ops.Pack(values=values) * count
         products = tf.raw_ops.Unpack(value=products, num=len(values))
-        for variable, product in zip(sums, products):
-            _tensorflow_add(variable, product)
-        for variable in counts:
-            _tensorflow_add(variable, count)
+        pairs = [*zip(sums, products), *((one, count) for one in counts)]
+        for variable, value in pairs:
+            held = variable._value
+            if isinstance(held, tf.distribute.DistributedValues):
+                # Outside of the replicas, TensorFlow's own takes no sum.
+                variable.assign_add(value)
+            else:
+                # It is but a half of TensorFlow's `assign_add`.
+                tf.raw_ops.AssignAddVariableOp(
+                    resource=held.handle, value=value
+                )
         return
     if _BACKEND == "jax" and not is_stateless:
         variables = [*sums, *counts]
@@ -167,18 +174,6 @@ def set_to_zero(variable):
         variable.assign(_jax_zero(variable.dtype)())
     else:
         variable.assign(ops.zeros((), variable.dtype))
-
-
-def _tensorflow_add(variable, value):
-    """`assign_add`, of which the operation itself is only a half."""
-    import tensorflow as tf
-
-    if isinstance(variable._value, tf.distribute.DistributedValues):
-        # Outside of the replicas, TensorFlow's own takes no sum.
-        variable.assign_add(value)
-    else:
-        handle = variable._value.handle
-        tf.raw_ops.AssignAddVariableOp(resource=handle, value=value)
 
 
 @functools.lru_cache(maxsize=None)
