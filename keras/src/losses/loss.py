@@ -173,8 +173,15 @@ def unreduced(loss, y_true, y_pred, sample_weight=None, mask=None):
         if is_entrywise:
             # These mask nothing, and asking costs 3 us with TensorFlow.
             return values, mask
-        return values, weighting.both(mask, get_keras_mask(values))
+    else:
+        values = _values_of_users_own(
+            loss, found, y_true, y_pred, sample_weight, axes
+        )
+    return values, weighting.both(mask, get_keras_mask(values))
 
+
+def _values_of_users_own(loss, found, y_true, y_pred, sample_weight, axes):
+    """What a loss of a user's own, or of a user's function, returns."""
     y_true = map_leaves(lambda x: _tensor(x, loss.dtype), y_true)
     y_pred = map_leaves(lambda x: _tensor(x, loss.dtype), y_pred)
     is_function = found is not loss
@@ -188,7 +195,7 @@ def unreduced(loss, y_true, y_pred, sample_weight=None, mask=None):
         values = loss.call(y_true, y_pred)
     if rank == 0 and weighting.axes_told_apart(sample_weight):
         warn_of_scalar(found, sample_weight)
-    return values, weighting.both(mask, get_keras_mask(values))
+    return values
 
 
 def sample_values(loss, y_true, y_pred):
