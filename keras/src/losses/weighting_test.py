@@ -1,8 +1,10 @@
 """Tests of how weights line up with what they weigh."""
 
 import numpy as np
+import pytest
 from absl.testing import parameterized
 
+from keras.src import backend
 from keras.src import ops
 from keras.src import testing
 from keras.src.losses import weighting
@@ -89,3 +91,124 @@ class WeightingTest(testing.TestCase):
         self.assertEqual(weighting.rank_of(zeros(2, 3)), 2)
         self.assertEqual(weighting.rank_of(zeros()), 0)
         self.assertIsNone(weighting.rank_of([1.0]))
+
+    @parameterized.parameters(
+        # What there is, and what becomes of both.
+        ((2, 1), (2,), (2, 1), (2, 1)),
+        ((2,), (2, 1), (2, 1), (2, 1)),
+        ((2, 3, 1), (2, 3), (2, 3), (2, 3)),
+        ((2, 3), (2, 3, 1), (2, 3), (2, 3)),
+        ((1,), (), (), ()),
+        ((2, 1), (2, 1), (2, 1), (2, 1)),
+        ((2, 3), (2,), (2, 3), (2,)),
+        ((2,), (2, 1, 1), (2,), (2, 1, 1)),
+    )
+    def test_squeeze_or_expand(self, shape1, shape2, expected1, expected2):
+        found = weighting.squeeze_or_expand_to_same_rank(
+            zeros(*shape1), zeros(*shape2)
+        )
+        self.assertEqual(
+            [tuple(x.shape) for x in found], [expected1, expected2]
+        )
+
+    def test_squeeze_rather_than_expand(self):
+        for shapes in (((2, 1), (2,)), ((2,), (2, 1))):
+            found = weighting.squeeze_or_expand_to_same_rank(
+                *(zeros(*shape) for shape in shapes), expand_rank_1=False
+            )
+            self.assertEqual([tuple(x.shape) for x in found], [(2,), (2,)])
+
+    @parameterized.parameters(
+        ((2, 1), (2,), (2,)),
+        ((2, 3, 1), (2, 3), (2, 3, 1)),
+        ((2, 3, 4), (2, 3), (2, 3)),
+        ((2, 1), (2, 3), (2, 3)),
+        ((2, 3, 1, 1), (2, 3), (2, 3)),
+    )
+    def test_with_axis_of(self, other, shape, expected):
+        found = weighting.with_axis_of(zeros(*other), zeros(*shape))
+        self.assertEqual(tuple(found.shape), expected)
+
+    @parameterized.parameters(((), 1), ((4,), 4), ((2, 3), 6), ((2, 0), 0))
+    def test_size(self, shape, expected):
+        self.assertEqual(int(weighting.size(zeros(*shape))), expected)
+
+    @pytest.mark.skipif(
+        backend.backend() != "tensorflow", reason="about unknown shapes"
+    )
+    def test_size_at_run_time(self):
+        import tensorflow as tf
+
+        for shape in ([None, 3], [2, None], [None, None]):
+            spec = tf.TensorSpec(shape, "float32")
+            size = tf.function(weighting.size, [spec])
+            self.assertEqual(int(size(zeros(2, 3))), 6)
+
+    def test_cast(self):
+        x = ops.ones((2,), "float32")
+        self.assertIs(weighting.cast(x, "float32"), x)
+        self.assertTrue(weighting.is_converted(x, "float32"))
+        for other, dtype in ((x, "float16"), ([1.0, 1.0], "float32")):
+            self.assertFalse(weighting.is_converted(other, dtype))
+            found = weighting.cast(other, dtype)
+            self.assertEqual(backend.standardize_dtype(found.dtype), dtype)
+            self.assertAllClose(ops.cast(found, "float32"), [1.0, 1.0])
+
+    def test_map_leaves(self):
+        x = zeros(2)
+        self.assertEqual(weighting.map_leaves(len, x), 2)
+        found = weighting.map_leaves(len, {"a": x, "b": [zeros(3)]})
+        self.assertEqual(found, {"a": 2, "b": [3]})
+
+    @parameterized.product(
+        # Of four samples, the mask leaves three.
+        case=[
+            ([1, 0, 1, 1], None, [1, 0, 1, 1]),
+            ([1, 0, 1, 1], [2, 3, 4, 0], [2, 0, 4, 0]),
+            ([1, 0, 1, 1], [[2], [3], [4], [0]], [[2], [0], [4], [0]]),
+            ([[1], [0], [1], [1]], [2, 3, 4, 0], [[2], [0], [4], [0]]),
+            ([1, 0, 1, 1], [[2, 1]] * 4, [[2, 1], [0, 0], [2, 1], [2, 1]]),
+            ([[1, 0], [1, 1]], [2, 3], [[2, 0], [3, 3]]),
+            ([[1, 0], [1, 1]], 2, [[2, 0], [2, 2]]),
+        ],
+        reduction=["sum", "mean", "sum_over_batch_size"],
+        dtype=["float16", "float32"],
+    )
+    def test_apply_mask(self, case, reduction, dtype):
+        mask, weight, expected = case
+        expected = np.array(expected, "float32")
+        if reduction != "sum":
+            # They are averaged over four, but three are left.
+            expected = expected * (4 / 3)
+        found = weighting.apply_mask(
+            None
+            if weight is None
+            else ops.convert_to_tensor(weight, "float32"),
+            ops.convert_to_tensor(mask, "bool"),
+            dtype,
+            reduction,
+        )
+        self.assertEqual(backend.standardize_dtype(found.dtype), dtype)
+        self.assertEqual(tuple(found.shape), expected.shape)
+        self.assertAllClose(
+            ops.cast(found, "float32"), expected, rtol=1e-3, atol=0
+        )
+
+    def test_apply_no_mask(self):
+        self.assertIsNone(weighting.apply_mask(None, None, "float32", "sum"))
+        weight = zeros(2)
+        self.assertIs(
+            weighting.apply_mask(weight, None, "float32", "mean"), weight
+        )
+
+    def test_apply_mask_that_leaves_nothing(self):
+        mask = ops.zeros((3,), "bool")
+        found = weighting.apply_mask(None, mask, "float32", "mean")
+        self.assertAllEqual(found, [0.0, 0.0, 0.0])
+
+    def test_apply_mask_of_more_than_float16_counts(self):
+        # The largest number of float16 is 65504.
+        mask = ops.arange(140000) < 70000
+        found = weighting.apply_mask(None, mask, "float16", "mean")
+        self.assertAllEqual(ops.cast(found[:2], "float32"), [2.0, 2.0])
+        self.assertAllEqual(ops.cast(found[-2:], "float32"), [0.0, 0.0])
