@@ -375,14 +375,13 @@ ONLY_FASTER = "What is left out only saves time; the result is the same."
 TWO_DEVICES = "It takes two devices to tell, and the tests have one."
 NO_NAME = "The name is shown nowhere."
 ONE_AXIS = "There is one axis."
+LAST_BACKEND = "The backends that the tests have return before it."
 EQUIVALENT = {
     "output_matcher.OutputMatcher.match: is_container(match.item) and "
     "isinstance(match.target, int) -> (is_container(match.item))": (
         "Only what is no container is matched to a sub-structure as a whole."
     ),
-    "native.mean_of_all: _BACKEND == 'jax' -> (True)": (
-        "The other backends that the tests have return before it."
-    ),
+    "native.mean_of_all: _BACKEND == 'jax' -> (True)": LAST_BACKEND,
     "loss._numbers_as_array: not isinstance(x, (list, tuple)) -> "
     "(False)": ONLY_FASTER,
     "loss_plan.sample_weight_at: found[0] -> (found[-1])": (
@@ -436,6 +435,24 @@ EQUIVALENT = {
     "loss_terms.LossTerms.record: last.shape[0] -> (last.shape[-1])": ONE_AXIS,
     "loss_terms.LossTerms._name: self.variables[0] -> "
     "(self.variables[-1])": "Both have one shape.",
+    "native._jax_mean: True -> (False)": ONLY_FASTER,
+    "native.ratio: ops.divide_no_nan(total, count) -> "
+    "(ops.divide(total, count))": LAST_BACKEND,
+    "native.set_to_zero: variable._value.assign(0.0, read_value=False) -> "
+    "(variable._value.assign(0.0))": ONLY_FASTER,
+    **{
+        f"native.set_to_zero: _BACKEND == '{name}' and (not is_stateless) -> "
+        "(False)": ONLY_FASTER
+        for name in ("torch", "tensorflow", "jax")
+    },
+    **{
+        f"native.{function}: _BACKEND == 'jax' and (not is_stateless) -> "
+        "(_BACKEND == 'jax')": (
+            "A stateless step is compiled anyway; the sums are the same."
+        )
+        for function in ("add_to_sums", "set_to_zero")
+    },
+    "weighting.map_leaves: is_nested(x) -> (True)": ONLY_FASTER,
     "native._are_on_one_device: tensors -> (list(tensors)[:-1])": TWO_DEVICES,
     "weighting.size: all((isinstance(length, int) for length in shape)) "
     "-> (False)": ONLY_FASTER,

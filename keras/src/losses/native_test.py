@@ -301,6 +301,14 @@ class NativeTest(testing.TestCase):
         self.assertEqual(dtype_of(zero), "float32")
         self.assertAllClose(variable.value, 3.0)
 
+    def test_may_assign(self):
+        given, other = variables(1, 2)
+        # An eager step of JAX is traced for its gradient, unlike others.
+        self.assertEqual(native.may_assign(given), backend.backend() != "jax")
+        with backend.StatelessScope([(given, 3.0)]):
+            self.assertTrue(native.may_assign(given))
+            self.assertFalse(native.may_assign(other))
+
     def test_no_two_variables_share_a_zero(self):
         first, second = variables(3, 4)
         for variable in (first, second):
