@@ -54,6 +54,12 @@ def entries(container, values, kind="functional", losses=LOSSES):
     names = output_names(container)
     if kind == "subclassed" and container in ("list", "tuple", "nested_list"):
         names = losses
+    if container == "nested_list":
+        # As in Keras 3.15.1, so that equal names need no number.
+        *inner, last = values
+        names = {last: names[last].removesuffix("_1")} | {
+            head: f"0/{names[head]}" for head in inner
+        }
     return {f"{names[head]}_loss": value for head, value in values.items()}
 
 

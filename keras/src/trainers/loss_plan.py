@@ -147,10 +147,12 @@ def entries(loss, loss_weights, matcher, batch, taken):
         y_true, y_pred = (at(target, leaves) for leaves in batch[:2])
         made = [get_loss(one, y_true, y_pred) for one in alternatives]
         losses.append(made[0] if len(made) == 1 else _SummedLoss(made))
-        name, loss_name = matcher.name_of(target), losses[-1].name
-        is_one_of_several = name is not None and targets.count(target) > 1
-        stems.append(loss_name if name is None else name)
-        suffixes.append(f"_{loss_name}_loss" if is_one_of_several else "_loss")
+        loss_name = losses[-1].name
+        *above, own = matcher.logged_path(target)
+        several = own is not None and targets.count(target) > 1
+        own = loss_name if own is None else own
+        stems.append("/".join(map(str, [*above, own])))
+        suffixes.append(f"_{loss_name}_loss" if several else "_loss")
     # An output called `val` must not hide the total of the validation.
     taken = {"loss", "val_loss", *(taken if len(losses) == 1 else ())}
     names = unique_names(stems, suffixes, taken)

@@ -216,11 +216,13 @@ def name_metrics(lists, matcher, taken):
     Returns:
         A dict of the logged names and the metrics.
     """
-    prefixes = [f"{name}_" if name else "" for name in matcher.names]
+    names = matcher.names
+    if not matcher.is_flat:
+        # As in the base release; raw losses are called by their path there.
+        names = matcher.model_names or [None] * len(matcher)
+    prefixes = [f"{name}_" if name else "" for name in names]
     if len(matcher) == 1:
         prefixes = [""]
-    elif not matcher.is_flat:
-        prefixes = _nested_prefixes(lists, matcher)
     named = {}
     for argument, per_output in lists.items():
         for index, metrics in per_output.items():
@@ -230,25 +232,6 @@ def name_metrics(lists, matcher, taken):
                     stem = f"{prefixes[index]}weighted_{name_of(metric)}"
                 named[free_name(stem, {*taken, *named})] = metric
     return named
-
-
-def _nested_prefixes(lists, matcher):
-    """What stands before a metric's name if the outputs are deeply nested.
-
-    Upstream's tests pin the model's own names here, and none at all where the
-    model has none; without a name, the path makes equal names different.
-    """
-    if matcher.model_names:
-        return [f"{name}_" for name in matcher.model_names]
-    names = [
-        name_of(metric)
-        for per_output in lists.values()
-        for metrics in per_output.values()
-        for metric in metrics
-    ]
-    if len(set(names)) == len(names):
-        return [""] * len(matcher)
-    return [f"{name}_" for name in matcher.names]
 
 
 def update(metric, y_true, y_pred, sample_weight):

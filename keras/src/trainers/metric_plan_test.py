@@ -310,9 +310,9 @@ class NamesTest(testing.TestCase):
         self.assertNamed([X, X], None, lists, ["mae", "mae_1", "mse"])
 
     @parameterized.parameters(
-        (({2: ["mae"] * 3}, {}), ["b_mae", "b_mae_1", "b_mae_2"]),
-        # The last one is a weighted metric.
-        (({0: ["mae"]}, {2: ["mae"]}), ["a/c_mae", "b_mae"]),
+        (({2: ["mae"] * 3}, {}), ["mae", "mae_1", "mae_2"]),
+        (({0: ["mae"], 2: ["mae"]}, {}), ["mae", "mae_1"]),
+        (({0: ["mae"]}, {2: ["mae"]}), ["mae", "weighted_mae"]),
         (({0: ["mae"], 2: ["mse"]}, {}), ["mae", "mse"]),
     )
     def test_nested_outputs(self, lists, expected):

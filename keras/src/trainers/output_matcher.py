@@ -24,6 +24,7 @@ from keras.src.trainers.output_structure import are_numbers
 from keras.src.trainers.output_structure import below
 from keras.src.trainers.output_structure import describe
 from keras.src.trainers.output_structure import flatten_with_paths
+from keras.src.trainers.output_structure import follow
 from keras.src.trainers.output_structure import is_container
 from keras.src.trainers.output_structure import is_ordered
 from keras.src.trainers.output_structure import items_of
@@ -31,7 +32,7 @@ from keras.src.trainers.output_structure import kind_of
 from keras.src.trainers.output_structure import pairs_of
 from keras.src.trainers.output_structure import places_of
 from keras.src.trainers.output_structure import signature
-from keras.src.trainers.output_structure import unique_names
+from keras.src.trainers.output_structure import unique_or_none
 
 
 class Argument(NamedTuple):
@@ -81,12 +82,6 @@ class Match(NamedTuple):
     path: tuple
 
 
-def follow(path, structure):
-    for key in path:
-        structure = structure[key]
-    return structure
-
-
 class OutputMatcher:
     """The outputs of a model, flattened once, and the rule that finds them.
 
@@ -120,9 +115,9 @@ class OutputMatcher:
         self._read_predictions = None
         self._find_labelled = find_labelled
         self._labelled = None
-        self.paths, names = [], []
+        self.paths, names, self._have_keys = [], [], []
         self._root = self._index(y_pred, (), (), (), names)
-        self.names = _unique_or_none(names)
+        self.names = unique_or_none(names)
         self.keys = {*self.names, *getattr(self._root, "keys", ())}
         self.is_dict = isinstance(y_pred, dict)
         self.is_flat = isinstance(self._root, int) or all(
@@ -137,17 +132,18 @@ class OutputMatcher:
         """
         if not is_container(structure):
             self.paths.append(path)
-            if self.model_names and not (keys and not positions):
+            self._have_keys.append(bool(keys) and not positions)
+            if self.model_names and not self._have_keys[-1]:
                 positions = (self.model_names[len(names)],)
             elif not keys:
                 positions = ()
             names.append("/".join(map(str, keys + positions)) or None)
             return len(names) - 1
         items = items_of(structure)
-        is_dict = isinstance(structure, dict)
-        if is_dict and set(structure) == set(self.model_names or ()):
+        is_dict, model_names = isinstance(structure, dict), self.model_names
+        if is_dict and model_names and set(structure) == set(model_names):
             # The model's own order, which need not be that of sorted keys.
-            items = [(key, structure[key]) for key in self.model_names]
+            items = [(key, structure[key]) for key in model_names]
         children = tuple(
             self._index(
                 child,
@@ -158,9 +154,8 @@ class OutputMatcher:
             )
             for key, child in items
         )
-        name = None if positions or not keys else "/".join(map(str, keys))
         node_keys = tuple(key for key, _ in items)
-        return Node(kind_of(structure), name, node_keys, children, path)
+        return Node(kind_of(structure), node_keys, children, path)
 
     def __len__(self):
         return len(self.paths)
@@ -374,12 +369,21 @@ class OutputMatcher:
         """The path of an output or a sub-structure in the predictions."""
         return self.paths[target] if isinstance(target, int) else target.path
 
-    def name_of(self, target):
-        """The name of an output or a sub-structure, or `None`."""
-        if isinstance(target, int):
-            return self.names[target]
-        names = [self.names[index] for index in below(target)]
-        return target.name or (None if None in names else "_".join(names))
+    def logged_path(self, target):
+        """The parts of a raw loss's logged name, as in the base release.
+
+        That is the path, with the name that the model has for an output instead
+        of its place in a list; `None` if there is none, at the end.
+        """
+        path = self.path_of(target)
+        if not isinstance(target, int):
+            names = [self.names[index] for index in below(target)]
+            return path or [None if None in names else "_".join(names)]
+        if len(path) < 2:
+            return [self.names[target]]
+        if self._have_keys[target]:
+            return path
+        return [*path[:-1], self.model_names and self.model_names[target]]
 
     def display_name(self, index):
         """What errors call an output."""
@@ -442,9 +446,3 @@ def _reader(paths):
     return lambda data: [
         None if path is None else follow(path, data) for path in paths
     ]
-
-
-def _unique_or_none(names):
-    given = [name for name in names if name is not None]
-    unique = iter(unique_names(given, [""] * len(given)))
-    return [None if name is None else next(unique) for name in names]

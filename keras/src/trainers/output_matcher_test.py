@@ -120,32 +120,57 @@ class OutputsTest(testing.TestCase):
         self.assertEqual(matcher.is_flat, is_flat)
         self.assertEqual(matcher.is_dict, is_dict)
 
-    def test_names_of_sub_structures(self):
-        def targets_of(outputs, names=None):
+    @parameterized.parameters(
+        # Outputs, the model's names, and a name for each as Keras 3.15.1 has
+        # it, where `?` is the name of a loss.
+        (0, None, "?"),
+        (0, ["a"], "a"),
+        ([0, 0], None, "? ?"),
+        ([0, 0], AB, "a b"),
+        (DICT, None, "a b"),
+        (DEEP, None, "a/x a/y b"),
+        (DEEP, ["p", "q", "r"], "a/x a/y b"),
+        (DEEP_LIST, None, "a/? a/? b"),
+        (DEEP_LIST, ["p", "q", "r"], "a/p a/q b"),
+        ([{"a": 0}, {"b": 0}], None, "0/a 1/b"),
+        ([{"a": 0}, {"b": 0}], AB, "0/a 1/b"),
+        ({"u": ([0], [0, 0])}, None, "u/0/? u/1/? u/1/?"),
+        ({"q": [{"a": 0}, 0]}, AB, "q/0/a q/b"),
+        ([0, [0, 0]], None, "? 1/? 1/?"),
+        ([0, [0, 0]], ["a", "b", "c"], "a 1/b 1/c"),
+        ({"a": {0: 0, 1: 0}}, None, "a/0 a/1"),
+    )
+    def test_logged_path(self, outputs, model_names, expected):
+        matcher = OutputMatcher(outputs, model_names)
+        paths = map(matcher.logged_path, range(len(matcher)))
+        found = [
+            "/".join("?" if x is None else str(x) for x in path)
+            for path in paths
+        ]
+        self.assertEqual(" ".join(found), expected)
+
+    def test_logged_path_of_sub_structures(self):
+        def target_of(outputs, names=None):
             matcher = OutputMatcher(outputs, names)
             value = ["F"] if isinstance(outputs, list) else {"a": "F"}
-            (match,) = matcher.match(LOSS, value)
-            return matcher.name_of(match.target), matcher.path_of(match.target)
+            match, *_ = matcher.match(LOSS, value)
+            path = matcher.path_of(match.target)
+            return list(matcher.logged_path(match.target)), path
 
-        self.assertEqual(targets_of({"a": [0, 0]}), ("a", ("a",)))
-        self.assertEqual(targets_of(DEEP), ("a", ("a",)))
-        # Without a key, by the names of what is in it, if all of it has some.
-        self.assertEqual(targets_of([[0, 0]], AB), ("a_b", (0,)))
-        self.assertEqual(targets_of([[0, 0]]), (None, (0,)))
-        self.assertEqual(targets_of([{"x": 0, "y": 0}]), ("x_y", (0,)))
-
-    def test_names_of_sub_structures_below_a_list(self):
-        matcher = OutputMatcher({"a": [[0, 0], 0]})
-        match, _ = matcher.match(LOSS, {"a": ["F", "p"]})
-        self.assertEqual(matcher.name_of(match.target), "a/0/0_a/0/1")
+        self.assertEqual(target_of({"a": [0, 0]}), (["a"], ("a",)))
+        self.assertEqual(target_of(DEEP), (["a"], ("a",)))
+        self.assertEqual(target_of([[0, 0]], AB), ([0], (0,)))
+        # The outputs as a whole.
+        self.assertEqual(target_of([{"x": 0, "y": 0}]), ([0], (0,)))
+        matcher = OutputMatcher({"a": 0, "b": 0})
+        (match,) = matcher.match(LOSS, ["F"])
+        self.assertEqual(matcher.logged_path(match.target), ["a_b"])
 
     def test_names_of_outputs(self):
         matcher = OutputMatcher([0, [0, 0]], ["a", "b", "c"])
-        self.assertEqual(matcher.name_of(2), "c")
         self.assertEqual(matcher.path_of(2), (1, 1))
         self.assertEqual(matcher.display_name(2), "'c'")
         matcher = OutputMatcher([0, 0])
-        self.assertIsNone(matcher.name_of(1))
         self.assertEqual(matcher.display_name(1), "1")
 
     @parameterized.parameters(

@@ -14,15 +14,12 @@ class Node(NamedTuple):
 
     Args:
         kind: `dict`, `list`, `tuple`, or the type of a named tuple.
-        name: The dict keys that lead to it, or `None` if a list or tuple lies
-            between them and it.
         keys: The keys, or positions, of its children.
         children: Containers below it, as `Node`s, and outputs, as indices.
         path: The keys and positions that lead to it.
     """
 
     kind: type
-    name: str | None
     keys: tuple
     children: tuple
     path: tuple
@@ -96,6 +93,13 @@ def flatten_with_paths(structure, path=()):
     ]
 
 
+def follow(path, structure):
+    """What stands at a path."""
+    for key in path:
+        structure = structure[key]
+    return structure
+
+
 def signature(structure):
     """A hashable value, equal for structures that read alike."""
     if not isinstance(structure, (dict, list, tuple)):
@@ -142,6 +146,13 @@ def unique_names(stems, suffixes, taken=()):
         taken.add(name)
         names.append(name)
     return names
+
+
+def unique_or_none(names):
+    """Names that are all different, with each `None` where it was."""
+    given = [name for name in names if name is not None]
+    unique = iter(unique_names(given, [""] * len(given)))
+    return [None if name is None else next(unique) for name in names]
 
 
 def describe(structure):

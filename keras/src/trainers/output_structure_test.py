@@ -80,8 +80,8 @@ class OutputStructureTest(testing.TestCase):
         )
 
     def test_pack_and_below(self):
-        node = output_structure.Node(Pair, None, (0, 1), (1, 0), ())
-        root = output_structure.Node(dict, None, ("x", "y"), (node, 2), ())
+        node = output_structure.Node(Pair, (0, 1), (1, 0), ())
+        root = output_structure.Node(dict, ("x", "y"), (node, 2), ())
         self.assertEqual(output_structure.below(root), [1, 0, 2])
         self.assertEqual(
             root.pack(["p", "q", "r"]), {"x": Pair("q", "p"), "y": "r"}
