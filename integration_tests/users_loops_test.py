@@ -1059,6 +1059,140 @@ def test_a_variable_of_tensorflow_as_a_loss_weight(eager):
     assert float(weight) == approx(1.0 - 0.125 * 4.0)
 
 
+# 3.8 Losses without a reduction, which the user's own code reduces.
+
+UNREDUCED = keras.losses.MeanSquaredError(reduction="none")
+# Of 9 and 49.
+MEAN, GRADIENT = 29.0, np.mean(2 * ROWS * [[3.0], [7.0]], axis=0)
+
+
+class Reduces(keras.Model):
+    def compute_loss(self, x=None, y=None, y_pred=None, sample_weight=None):
+        return keras.ops.mean(super().compute_loss(x, y, y_pred, sample_weight))
+
+
+class ReducesCompileLoss(keras.Model):
+    def compute_loss(self, x=None, y=None, y_pred=None, sample_weight=None):
+        values = self._compile_loss(y, y_pred, sample_weight)
+        return keras.ops.sum(values) / len(ROWS)
+
+
+class ReducesInItsStep(keras.Model):
+    """Only the evaluation is asked for."""
+
+    def train_step(self, *args):
+        raise NotImplementedError
+
+
+def on_rows(cls, outputs=1):
+    inputs = keras.Input((2,))
+    heads = [head(name, 1.0)(inputs) for name in "ab"[:outputs]]
+    return cls(inputs, heads if outputs > 1 else heads[0])
+
+
+@pytest.mark.parametrize("cls", [Reduces, ReducesCompileLoss])
+@pytest.mark.parametrize("weights", [None, [1.0, 3.0]])
+@MODES
+def test_a_compute_loss_that_reduces(cls, weights, eager):
+    model = on_rows(cls)
+    model.compile(keras.optimizers.SGD(0.001), UNREDUCED, run_eagerly=eager)
+    if weights is not None:
+        weights = np.array(weights, "float32")
+    history = model.fit(
+        ROWS, column(0, 0), sample_weight=weights, verbose=0
+    ).history
+    if weights is None:
+        expected, gradient = MEAN, GRADIENT
+    else:
+        expected = (9.0 + 3 * 49.0) / 2
+        gradient = np.mean(2 * ROWS * [[3.0], [3 * 7.0]], axis=0)
+    assert history == {"loss": [approx(expected)]}
+    (kernel,) = model.get_weights()
+    assert kernel[:, 0] == approx(1.0 - 0.001 * gradient)
+
+
+@pytest.mark.parametrize("losses", [[UNREDUCED] * 2, [UNREDUCED, "mse"]])
+def test_a_compute_loss_that_reduces_several_losses(losses):
+    model = on_rows(Reduces, outputs=2)
+    model.compile(keras.optimizers.SGD(0.001), losses, loss_weights=[1, 10])
+    history = model.fit(ROWS, NO_LABELS, verbose=0).history
+    expected = {"a_loss": MEAN, "b_loss": MEAN, "loss": 11 * MEAN}
+    assert history == {name: [approx(x)] for name, x in expected.items()}
+    for kernel, weight in zip(model.get_weights(), (1, 10)):
+        assert kernel[:, 0] == approx(1.0 - 0.001 * weight * GRADIENT)
+
+
+@pytest.mark.parametrize("cls", [keras.Model, ReducesInItsStep])
+@MODES
+def test_an_evaluation_without_a_reduction(cls, eager):
+    """The metric of the total takes the mean."""
+    model = on_rows(cls)
+    model.compile("sgd", UNREDUCED, run_eagerly=eager)
+    logs = evaluated(model, ROWS, column(0, 0), batch_size=2)
+    assert logs == {"loss": approx(MEAN)}
+
+
+@only_torch
+def test_a_step_that_reduces():
+    class Steps(keras.Model):
+        def train_step(self, data):
+            x, y, _ = data
+            self.zero_grad()
+            loss = keras.ops.mean(self.compute_loss(x, y, self(x)))
+            loss.backward()
+            weights = self.trainable_weights
+            self.optimizer.apply([w.value.grad for w in weights], weights)
+            return {"loss": loss}
+
+    model = on_rows(Steps)
+    model.compile(keras.optimizers.SGD(0.001), UNREDUCED)
+    model.train_on_batch(ROWS, column(0, 0))
+    assert model.get_weights()[0][:, 0] == approx(1.0 - 0.001 * GRADIENT)
+
+
+@only_jax
+def test_a_loop_that_reduces():
+    import jax
+
+    model = on_rows(keras.Model)
+    model.compile("sgd", UNREDUCED)
+
+    def loss_of(weights):
+        y_pred, _ = model.stateless_call(weights, [], ROWS)
+        loss, _ = model.stateless_compute_loss(
+            weights, [], [], y=column(0, 0), y_pred=y_pred
+        )
+        return jax.numpy.mean(loss)
+
+    weights = [variable.value for variable in model.trainable_variables]
+    (gradient,) = jax.grad(loss_of)(weights)
+    assert gradient[:, 0] == approx(GRADIENT)
+
+
+# 3.9 A model that gives `super().compute_metrics` nothing.
+
+
+@pytest.mark.parametrize(
+    "metrics", [None, [], {}], ids=["none", "list", "dict"]
+)
+def test_compute_metrics_of_nothing(metrics):
+    class Hides(keras.Model):
+        def __init__(self):
+            super().__init__()
+            self.head = head("a", 1.0)
+
+        def call(self, x):
+            return self.head(x)
+
+        def compute_metrics(self, x, y, y_pred, sample_weight=None):
+            return super().compute_metrics(x, {}, {}, sample_weight={})
+
+    model = Hides()
+    model.compile(keras.optimizers.SGD(0.0), "mse", metrics=metrics)
+    history = model.fit(ROWS, column(0, 0), verbose=0).history
+    assert history == {"loss": [approx(MEAN)]}
+
+
 # 4. A `loss` of nothing but `None`.
 
 

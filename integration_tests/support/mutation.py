@@ -254,9 +254,8 @@ OPERATORS = {
 BY_HAND = (
     (
         "records what is weighed",
-        "values = replicas.unscale_losses(raw_losses)",
-        "values = replicas.unscale_losses("
-        "list(map(weigh, raw_losses, weights)))",
+        "values = replicas.unscale_losses(numbers)",
+        "values = replicas.unscale_losses(list(map(weigh, numbers, weights)))",
     ),
     (
         "batches count alike",

@@ -195,6 +195,8 @@ def _values_of_users_own(loss, found, y_true, y_pred, sample_weight, axes):
         values = loss.call(y_true, y_pred)
     if rank == 0 and weighting.axes_told_apart(sample_weight):
         warn_of_scalar(found, sample_weight)
+    if rank == 0 and loss.reduction in _MEANS and replicas.are_several():
+        warn_of_share(found)
     return values
 
 
@@ -299,6 +301,17 @@ def warn_of_scalar(found, sample_weight):
     )
 
 
+def warn_of_share(found):
+    """Warns of a loss that may have divided by the size of the whole batch."""
+    ownership.warn_once(
+        found,
+        "share",
+        " returned one number for a replica's share of a batch. It counts as "
+        "the mean of the share. If it is a sum divided by the size of the "
+        "whole batch, return a value for each sample instead.",
+    )
+
+
 def reduce_values(values, sample_weight=None, reduction="sum_over_batch_size"):
     """Reduces values that are weighted already.
 
@@ -323,6 +336,11 @@ def reduce_values(values, sample_weight=None, reduction="sum_over_batch_size"):
     else:
         mean = _mean(values)
     return scale_loss_for_distribution(mean)
+
+
+def reduce_to_number(values):
+    """The loss of a batch: its mean, if it is not reduced yet."""
+    return values if len(values.shape) == 0 else reduce_values(values)
 
 
 def _mean(values, weights=None):

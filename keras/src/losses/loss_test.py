@@ -5,6 +5,9 @@ of zero. Their squared errors are `(k * x) ** 2`, and so a mean of them is
 `k ** 2 * loss` with the gradient `2 * loss`.
 """
 
+import warnings
+from unittest import mock
+
 import numpy as np
 import pytest
 from absl.testing import parameterized
@@ -19,6 +22,7 @@ from keras.src import regularizers
 from keras.src import testing
 from keras.src import tree
 from keras.src.dtype_policies import dtype_policy as policies
+from keras.src.losses import replicas
 from keras.src.losses.loss import Loss
 from keras.src.losses.loss import reduce_weighted_values
 
@@ -791,6 +795,30 @@ class ManyValuesTest(LossTestCase):
         self.assertAllClose(ops.cast(value, "float32"), 1.0)
 
 
+class ShareTest(testing.TestCase):
+    """A number for a replica's share of a batch is taken for a mean."""
+
+    @parameterized.named_parameters(
+        ("number", 6.0, "sum_over_batch_size", 1.5, True),
+        ("values", [2.0, 10.0], "sum_over_batch_size", 1.5, False),
+        ("sum", 6.0, "sum", 6.0, False),
+    )
+    def test_own_function(self, returned, reduction, expected, warns):
+        self.enterContext(mock.patch.object(replicas, "_replicas", lambda: 4))
+
+        def own(y_true, y_pred):
+            return ops.convert_to_tensor(returned)
+
+        loss = losses.LossFunctionWrapper(own, reduction=reduction)
+        with warnings.catch_warnings(record=True) as caught:
+            warnings.simplefilter("always")
+            for _ in range(2):
+                found = loss(np.zeros((2, 1)), np.zeros((2, 1)))
+        self.assertAllClose(found, expected)
+        texts = [str(warning.message) for warning in caught]
+        self.assertLen([text for text in texts if "share" in text], warns)
+
+
 class NoReductionTest(LossTestCase):
     """Training needs a scalar."""
 
@@ -802,11 +830,12 @@ class NoReductionTest(LossTestCase):
     def test_fit(self, has_regularizer, outputs):
         self.check_refusal("fit", "none", has_regularizer, outputs)
 
-    @parameterized.named_parameters(
-        named(method=["train_on_batch", "evaluate"], reduction=["none", None])
-    )
-    def test_other_methods(self, method, reduction):
-        self.check_refusal(method, reduction)
+    @parameterized.named_parameters(named(reduction=["none", None]))
+    def test_train_on_batch(self, reduction):
+        self.check_refusal("train_on_batch", reduction)
+
+    def test_evaluate_with_a_regularizer(self):
+        self.check_refusal("evaluate", "none", has_regularizer=True)
 
     def check_refusal(
         self, method, reduction, has_regularizer=False, outputs=1
@@ -832,6 +861,9 @@ class NoReductionTest(LossTestCase):
         y = np.zeros_like(self.x)
         # The output at fault and the shape of its loss are named.
         name = "first" if outputs == 1 else "second"
+        if has_regularizer:
+            # What it adds belongs to the batch, and to no output.
+            name = "layers add losses"
         with self.assertRaisesRegex(ValueError, "reduction") as raised:
             self.run_model(model, method, self.x, y if outputs == 1 else [y, y])
         self.assertIn(name, str(raised.exception))

@@ -36,7 +36,7 @@ def replica_share(data):
     Args:
         data: The replica's share: nested tensors of shape `(samples, ...)`.
     """
-    if _replicas() > 1:
+    if are_several():
         import tensorflow as tf
 
         leaf = next(leaf for leaf in tree.flatten(data) if leaf is not None)
@@ -48,6 +48,10 @@ def replica_share(data):
         yield
     finally:
         _SHARE.value = None
+
+
+def are_several():
+    return _replicas() > 1
 
 
 def _replicas():

@@ -17,6 +17,7 @@ from keras.src import metrics as metrics_module
 from keras.src import ops
 from keras.src.losses import replicas
 from keras.src.losses import weighting
+from keras.src.losses.loss import reduce_to_number
 from keras.src.trainers import loss_plan
 from keras.src.trainers import metric_plan
 from keras.src.trainers import raw_loss
@@ -29,6 +30,7 @@ from keras.src.trainers.loss_weights import HandedWeights
 from keras.src.trainers.loss_weights import plain_weights
 from keras.src.trainers.loss_weights import weigh
 from keras.src.trainers.metric_plan import MetricsList as MetricsList
+from keras.src.trainers.metric_plan import NotSaved
 from keras.src.trainers.metric_plan import get_metrics_list
 from keras.src.trainers.output_matcher import Y_TRUE
 from keras.src.trainers.output_matcher import OutputMatcher
@@ -38,7 +40,7 @@ from keras.src.utils.tracking import DotNotTrackScope
 from keras.src.utils.tracking import no_automatic_dependency_tracking
 
 
-class CompileMetrics(metrics_module.Metric):
+class CompileMetrics(NotSaved, metrics_module.Metric):
     """The metrics of `compile`, matched to the outputs.
 
     Args:
@@ -118,7 +120,7 @@ class CompileMetrics(metrics_module.Metric):
         """
         outputs = getattr(model, "_functional", None) or model
         outputs = getattr(outputs, "_outputs_struct", None)
-        if outputs is None or self.built:
+        if outputs is None:
             return {self.name: self}
         matcher = OutputMatcher(outputs, self.output_names)
         lists = self._match(matcher)
@@ -262,15 +264,8 @@ class CompileMetrics(metrics_module.Metric):
             for name, metric in self.named_metrics.items()
         }
 
-    def get_config(self):
-        raise NotImplementedError
 
-    @classmethod
-    def from_config(cls, config):
-        raise NotImplementedError
-
-
-class CompileLoss(losses_module.Loss):
+class CompileLoss(NotSaved, losses_module.Loss):
     """The losses of `compile`: matched to the outputs, computed, recorded.
 
     For each loss entry, a call computes the raw loss, records it, applies the
@@ -323,6 +318,8 @@ class CompileLoss(losses_module.Loss):
         self._metrics = []
         # A `LossTerms` while the terms of the total are logged.
         self.terms = None
+        # Set by a trainer whose step takes the gradient of the next call.
+        self.needs_number = False
         self.handed_weights = HandedWeights(loss_weights)
 
     Loss = loss_plan.LossEntry
@@ -396,7 +393,11 @@ class CompileLoss(losses_module.Loss):
             return self.call(y_true, y_pred, sample_weight)
 
     def call(self, y_true, y_pred, sample_weight=None):
-        """Computes the total; it is `None` if no output has a loss."""
+        """Computes the total; it is `None` if no output has a loss.
+
+        Of what a step of the user's own may reduce, it records the mean.
+        """
+        needs_number, self.needs_number = self.needs_number, False
         matcher = self._matchers.get(signature(y_pred))
         if matcher is None:
             matcher = self.build(y_true, y_pred)
@@ -409,18 +410,21 @@ class CompileLoss(losses_module.Loss):
         for path, loss, weight, _ in self._flat_losses:
             target = self._targets[path]
             raw_losses.append(self._raw_loss(loss, target, batch, matcher))
+            if needs_number:
+                loss_plan.require_number(
+                    raw_losses[-1], loss, target, matcher, self._user_loss
+                )
             weights.append(self.handed_weights.read(weight))
         size = raw_loss.batch_size(batch, matcher.labelled)
         self.sizes.put(size)
+        numbers = list(map(reduce_to_number, raw_losses))
         if self._metrics:
-            values = replicas.unscale_losses(raw_losses)
+            values = replicas.unscale_losses(numbers)
             raw_loss.record(self._metrics, values, size)
-        contributions = list(map(weigh, raw_losses, weights))
         if self.terms is not None:
             names = [name for *_, name in self._flat_losses]
-            self.terms.note(
-                names, bool(self._metrics), raw_losses, weights, contributions
-            )
+            self.terms.note(names, bool(self._metrics), numbers, weights)
+        contributions = list(map(weigh, raw_losses, weights))
         return sum(contributions[1:], start=contributions[0])
 
     def _raw_loss(self, loss, target, batch, matcher):
@@ -435,14 +439,6 @@ class CompileLoss(losses_module.Loss):
             )
             raise
         raw = weighting.cast(raw, self._dtype)
-        if len(raw.shape) == 0:
-            return raw
-        loss_plan.require_number(raw, loss, target, matcher, self._user_loss)
-        return ops.reshape(raw, ())
-
-    def get_config(self):
-        raise NotImplementedError
-
-    @classmethod
-    def from_config(cls, config):
-        raise NotImplementedError
+        if len(raw.shape) > 0 and all(size == 1 for size in raw.shape):
+            return ops.reshape(raw, ())
+        return raw

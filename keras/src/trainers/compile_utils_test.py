@@ -482,6 +482,29 @@ class CompileLossTest(testing.TestCase):
         with self.assertRaisesRegex(ValueError, "Output 1 has a loss"):
             CompileLoss("mse")([ZEROS, None], [X, X])
 
+    def test_a_missing_label_of_a_loss_that_goes_by_its_shape(self):
+        compile_loss = CompileLoss("crossentropy", output_names=["a", "b"])
+        with self.assertRaisesRegex(ValueError, "'b' has a loss, and no label"):
+            compile_loss.build({"a": ZEROS}, [X, X])
+
+    def test_losses_without_a_reduction(self):
+        """They are added up by sample; the mean is recorded."""
+        unreduced = losses.MeanSquaredError(reduction="none")
+        compile_loss = CompileLoss([unreduced, "mse"], [2, 10])
+        # Squares 0, 0, 0, 0, 100, and their mean.
+        for _ in range(2):
+            total = compile_loss([ZEROS, ZEROS], [X, X])
+            self.assertAllClose(total, [200.0] * 4 + [400.0])
+            results = [float(m.result()) for m in compile_loss.metrics]
+            self.assertAllClose(results, [20.0, 20.0])
+        # A trainer says of each call whether it takes its gradient.
+        compile_loss.needs_number = True
+        with self.assertRaisesRegex(
+            ValueError, r"\(5,\), with reduction='none"
+        ):
+            compile_loss([ZEROS, ZEROS], [X, X])
+        self.assertFalse(compile_loss.needs_number)
+
     def test_lists_at_a_list_of_outputs_go_entry_by_entry(self):
         def mean(y_true, y_pred):
             return ops.mean(y_pred, axis=-1)
@@ -606,6 +629,7 @@ class CompileLossTest(testing.TestCase):
         self.assertAllClose(results, [1.0, 51.0])
         unreduced = losses.MeanSquaredError(name="last", reduction=None)
         compile_loss = CompileLoss(["mse", ["mae", unreduced]])
+        compile_loss.needs_number = True
         with self.assertRaisesRegex(ValueError, "mae_last.*batch_size', None"):
             compile_loss([y_true] * 2, [y_pred] * 2)
 
@@ -696,6 +720,38 @@ class CompileMetricsTest(testing.TestCase):
             compile_metrics.reset_state()
         results = list(map(float, compile_metrics.result().values()))
         self.assertAllClose(results, [0.0, 0.0])
+
+    def test_names_before_the_first_batch(self):
+        model = models.Model(inputs := layers.Input((1,)), [inputs, inputs])
+        for metrics_, expected in (
+            (["mae", "mse"], ["a_mae", "b_mse"]),
+            ([], []),
+            # What it is called, the object knows that it is made of.
+            ([{"class_name": "Mean", "config": {}}, None], ["compile_metrics"]),
+        ):
+            one = CompileMetrics(metrics_, None, output_names=["a", "b"])
+            self.assertEqual(list(one.names_for(model)), expected)
+            # Other models don't know how many outputs they have.
+            self.assertEqual(one.names_for(object()), {one.name: one})
+
+    def test_names_of_outputs(self):
+        for y_pred, names in (([X, X], ["a", "b"]), (X, [None])):
+            one = CompileMetrics(["mae"] * len(names), None)
+            one.output_names = ["a", "b"][: len(names)]
+            one.update_state(y_pred, y_pred)
+            found = [metrics_.output_name for metrics_ in one._flat_metrics]
+            self.assertEqual(found, names)
+
+    def test_labels_of_no_output(self):
+        y_true = {"a": ZEROS, "b": ZEROS, "other": ZEROS}
+        alone = CompileMetrics(["mae", "mae"], None, output_names=["a", "b"])
+        with self.assertRaisesRegex(ValueError, "'other'"):
+            alone.update_state(y_true, [X, X])
+        # A `CompileLoss` refuses what it doesn't know by itself.
+        beside = CompileMetrics(["mae", "mae"], None, output_names=["a", "b"])
+        beside.stand_beside(CompileLoss("mse", output_names=["a", "b"]))
+        beside.update_state(y_true, [X, X])
+        self.assertAllClose(beside.result()["a_mae"], 2.0)
 
     def test_a_list_for_outputs_with_a_loss_alone_is_for_labels(self):
         compile_metrics = CompileMetrics(["mae"], None)

@@ -20,6 +20,7 @@ from keras.src.losses import native
 from keras.src.losses import ownership
 from keras.src.losses import replicas
 from keras.src.losses import weighting
+from keras.src.trainers.loss_weights import weigh
 from keras.src.trainers.output_structure import unique_names
 
 # What follows the name of an entry or the path of a layer.
@@ -121,7 +122,7 @@ class LossTerms:
         for variable in self.variables:
             variable.assign(ops.zeros(variable.shape, variable.dtype))
 
-    def note(self, names, are_logged, raw_losses, weights, contributions):
+    def note(self, names, are_logged, raw_losses, weights):
         """Notes what `CompileLoss` has just computed.
 
         Args:
@@ -129,10 +130,8 @@ class LossTerms:
             are_logged: Whether their raw losses are logged without this.
             raw_losses: A scalar tensor for each entry.
             weights: Its loss weight, or `None` for 1.
-            contributions: A scalar tensor for each entry.
         """
-        numbers = raw_losses, weights, contributions
-        self._noted.value = names, are_logged, *numbers
+        self._noted.value = names, are_logged, raw_losses, weights
 
     def record(self, model, losses, values):
         """Writes down the terms of a step, which replace those of another one.
@@ -290,9 +289,10 @@ def until_error(model):
         raise
 
 
-def _of_entries(dtype, names, are_logged, raw_losses, weights, contributions):
+def _of_entries(dtype, names, are_logged, raw_losses, weights):
     """What `LossTerms.note` was given, by kind and name."""
     count = len(names)
+    contributions = map(weigh, raw_losses, weights)
     scaled = replicas.unscale_losses([*raw_losses, *contributions])
     found = {}
     for name, weight, raw, contribution in zip(

@@ -129,7 +129,7 @@ def recording(model):
 def note(terms, *names):
     """Notes that loss entries have the raw losses 1, 2, ... and no weight."""
     values = [ops.convert_to_tensor(1.0 + i) for i in range(len(names))]
-    terms.note(names, True, values, [None] * len(names), values)
+    terms.note(names, True, values, [None] * len(names))
 
 
 class TermMeanTest(testing.TestCase):

@@ -22,7 +22,18 @@ from keras.src.trainers.output_structure import is_container
 from keras.src.utils.naming import get_object_name
 
 
-class MetricsList(metrics_module.Metric):
+class NotSaved:
+    """What is made anew from the arguments of `compile`, which are saved."""
+
+    def get_config(self):
+        raise NotImplementedError
+
+    @classmethod
+    def from_config(cls, config):
+        raise NotImplementedError
+
+
+class MetricsList(NotSaved, metrics_module.Metric):
     """The metrics of one output, updated together.
 
     Args:
@@ -43,13 +54,6 @@ class MetricsList(metrics_module.Metric):
     def reset_state(self):
         for metric in self.metrics:
             metric.reset_state()
-
-    def get_config(self):
-        raise NotImplementedError
-
-    @classmethod
-    def from_config(cls, config):
-        raise NotImplementedError
 
 
 def get_metrics_list(metrics, y_true, y_pred, output_name=None):
