@@ -80,8 +80,6 @@ TABLE = {
     "one_variable_for_losses_that_cancel": same([ROUNDING])
     | {"3.6.0": [NO_VARIABLES]},
     # What Keras refuses itself.
-    "not_reduced": {"fork": ["refused: Invalid `loss`"]},
-    "not_reduced_with_two_outputs": {"fork": ["refused: Invalid `loss`"]},
     "array_of_weights": {
         "stock": ["refused: The truth value of an array"],
         "3.6.0": ["refused: The truth value of an array"],

@@ -31,6 +31,7 @@ from integration_tests.support.matching_models import functional
 from integration_tests.support.matching_models import head_layer
 from integration_tests.support.matching_models import in_model_order
 from integration_tests.support.matching_models import kernels
+from integration_tests.support.matching_models import logged_stems
 from integration_tests.support.matching_models import output_names
 from integration_tests.support.matching_models import pack
 from integration_tests.support.matching_models import single_functional
@@ -41,6 +42,9 @@ from keras.src.trainers.compile_utils import CompileLoss
 
 ALL = [*NAMED, "nested_list"]
 LOSSES = {"z": "mse", "a": "mae"}
+# Names of equal losses; in different lists, they need no number.
+EQUAL = dict.fromkeys(ALL, {"z": "mse", "a": "mse_1"})
+EQUAL["nested_list"] = {"z": "mse", "a": "mse"}
 WEIGHTS = {"z": 1.0, "a": 10.0}
 TWO_LABELS = {head: LABELS[head] for head in "za"}
 # z: MSE 1; a: MAE 2; 1 * 1 + 10 * 2 = 21.
@@ -51,15 +55,10 @@ TWO_STEPPED = stepped(z=1.0 * -2.0, a=10.0 * -1.0)
 
 def entries(container, values, kind="functional", losses=LOSSES):
     """The logged names of raw losses given by head."""
-    names = output_names(container)
+    names = None
     if kind == "subclassed" and container in ("list", "tuple", "nested_list"):
         names = losses
-    if container == "nested_list":
-        # As in Keras 3.15.1, so that equal names need no number.
-        *inner, last = values
-        names = {last: names[last].removesuffix("_1")} | {
-            head: f"0/{names[head]}" for head in inner
-        }
+    names = logged_stems(container, names=names)
     return {f"{names[head]}_loss": value for head, value in values.items()}
 
 
@@ -211,8 +210,7 @@ def test_labels_in_another_container_by_route(route, container):
 def test_one_loss_and_weight_for_all(container, kind):
     model = compiled(MODELS[kind](container), loss="mse", loss_weights=3)
     logs = train(model, pack(container, TWO_LABELS))
-    names = {"z": "mse", "a": "mse_1"}
-    expected = entries(container, {"z": 1.0, "a": 4.0}, kind, names)
+    expected = entries(container, {"z": 1.0, "a": 4.0}, kind, EQUAL[container])
     assert_logged(logs, {**expected, "loss": 3.0 * 5.0})
     assert kernels(model) == pytest.approx(stepped(z=-6.0, a=-12.0))
 
@@ -234,8 +232,7 @@ def test_one_label_for_all(container, kind, route):
     labels = np.array([[4.0], [0.0], [4.0], [0.0]], "float32")
     history = fit(model, route, labels)
     # z: (3 ** 2 + 1 ** 2) / 2; a: (2 ** 2 + 2 ** 2) / 2.
-    names = {"z": "mse", "a": "mse_1"}
-    expected = entries(container, {"z": 5.0, "a": 4.0}, kind, names)
+    expected = entries(container, {"z": 5.0, "a": 4.0}, kind, EQUAL[container])
     assert_logged(history, {**expected, "loss": 9.0})
 
 

@@ -98,6 +98,21 @@ def output_names(container, heads="za"):
     return {first: f"b/{first}", **{head: f"c/{head}" for head in rest}}
 
 
+def logged_stems(container, heads="za", names=None):
+    """What the names of raw losses begin with, by head, as in Keras 3.15.1.
+
+    Args:
+        container: The container of the outputs.
+        heads: The outputs, in the order of the model.
+        names: What stands for the name of each, by head. Defaults to its own.
+    """
+    names = names or output_names(container, heads)
+    if container != "nested_list":
+        return names
+    *inner, _ = heads
+    return {h: f"0/{n}" if h in inner else n for h, n in names.items()}
+
+
 def constant(value):
     return keras.initializers.Constant(value)
 

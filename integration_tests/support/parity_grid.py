@@ -18,7 +18,7 @@ import keras
 from integration_tests.support import reference
 from integration_tests.support.matching_models import by_name
 from integration_tests.support.matching_models import in_model_order
-from integration_tests.support.matching_models import output_names
+from integration_tests.support.matching_models import logged_stems
 from integration_tests.support.matching_models import pack
 
 HEADS = ("z", "a", "m")
@@ -437,7 +437,7 @@ def entries(config):
     """The loss entries of the reference."""
     names = dict.fromkeys(heads(config), "z")
     if config.container != "single":
-        names = output_names(config.container, HEADS)
+        names = logged_stems(config.container, HEADS)
     weights, found = loss_weights(config), []
     for i, (head, loss) in enumerate(losses(config).items()):
         if config.loss_form == "partial" and head == "a":
