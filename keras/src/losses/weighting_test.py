@@ -7,6 +7,7 @@ from absl.testing import parameterized
 from keras.src import backend
 from keras.src import ops
 from keras.src import testing
+from keras.src.backend.common.variables import standardize_dtype
 from keras.src.losses import weighting
 
 
@@ -151,7 +152,7 @@ class WeightingTest(testing.TestCase):
         for other, dtype in ((x, "float16"), ([1.0, 1.0], "float32")):
             self.assertFalse(weighting.is_converted(other, dtype))
             found = weighting.cast(other, dtype)
-            self.assertEqual(backend.standardize_dtype(found.dtype), dtype)
+            self.assertEqual(standardize_dtype(found.dtype), dtype)
             self.assertAllClose(ops.cast(found, "float32"), [1.0, 1.0])
 
     def test_map_leaves(self):
@@ -188,7 +189,7 @@ class WeightingTest(testing.TestCase):
             dtype,
             reduction,
         )
-        self.assertEqual(backend.standardize_dtype(found.dtype), dtype)
+        self.assertEqual(standardize_dtype(found.dtype), dtype)
         self.assertEqual(tuple(found.shape), expected.shape)
         self.assertAllClose(
             ops.cast(found, "float32"), expected, rtol=1e-3, atol=0
