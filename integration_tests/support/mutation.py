@@ -383,8 +383,8 @@ EQUIVALENT = {
     "native.mean_of_all: _BACKEND == 'jax' -> (True)": LAST_BACKEND,
     "loss._numbers_as_array: not isinstance(x, (list, tuple)) -> "
     "(False)": ONLY_FASTER,
-    "compile_utils.CompileLoss._raw_loss: len(raw.shape) > 0 -> "
-    "(len(raw.shape) >= 0)": ONLY_FASTER,
+    "compile_utils.CompileLoss._raw_loss: len(raw.shape) == 0 -> "
+    "(False)": ONLY_FASTER,
     "loss._convert: is_converted(y_true, dtype) and "
     "is_converted(y_pred, dtype) -> (False)": ONLY_FASTER,
     "loss_plan.sample_weight_at: found[0] -> (found[-1])": (

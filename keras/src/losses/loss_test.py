@@ -861,11 +861,9 @@ class NoReductionTest(LossTestCase):
         y = np.zeros_like(self.x)
         # The output at fault and the shape of its loss are named.
         name = "first" if outputs == 1 else "second"
-        # Before a step, or in an evaluation, only the sum is what can't be.
-        name += "|layers add losses" * has_regularizer
         with self.assertRaisesRegex(ValueError, "reduction") as raised:
             self.run_model(model, method, self.x, y if outputs == 1 else [y, y])
-        self.assertRegex(str(raised.exception), name)
+        self.assertIn(name, str(raised.exception))
         # TensorFlow may know no more of the batch size than that there is one.
         self.assertRegex(str(raised.exception), r"\((3|None),\)")
         self.assertEqual(kernel(model), 1.0)

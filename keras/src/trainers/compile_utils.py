@@ -318,8 +318,8 @@ class CompileLoss(NotSaved, losses_module.Loss):
         self._metrics = []
         # A `LossTerms` while the terms of the total are logged.
         self.terms = None
-        # Set by a trainer whose step takes the gradient of the next call.
-        self.needs_number = False
+        # Of the last call, what `require_number` refuses, if there is any.
+        self._unreduced = None
         self.handed_weights = HandedWeights(loss_weights)
 
     Loss = loss_plan.LossEntry
@@ -397,7 +397,6 @@ class CompileLoss(NotSaved, losses_module.Loss):
 
         Of what a step of the user's own may reduce, it records the mean.
         """
-        needs_number, self.needs_number = self.needs_number, False
         matcher = self._matchers.get(signature(y_pred))
         if matcher is None:
             matcher = self.build(y_true, y_pred)
@@ -406,18 +405,16 @@ class CompileLoss(NotSaved, losses_module.Loss):
         if not self._flat_losses:
             return None
 
-        raw_losses, weights = [], []
+        self._unreduced, raw_losses, weights = None, [], []
         for path, loss, weight, _ in self._flat_losses:
             target = self._targets[path]
             raw_losses.append(self._raw_loss(loss, target, batch, matcher))
-            if needs_number:
-                loss_plan.require_number(
-                    raw_losses[-1], loss, target, matcher, self._user_loss
-                )
             weights.append(self.handed_weights.read(weight))
         size = raw_loss.batch_size(batch, matcher.labelled)
         self.sizes.put(size)
-        numbers = list(map(reduce_to_number, raw_losses))
+        numbers = raw_losses
+        if self._unreduced is not None:
+            numbers = list(map(reduce_to_number, raw_losses))
         if self._metrics:
             values = replicas.unscale_losses(numbers)
             raw_loss.record(self._metrics, values, size)
@@ -439,6 +436,15 @@ class CompileLoss(NotSaved, losses_module.Loss):
             )
             raise
         raw = weighting.cast(raw, self._dtype)
-        if len(raw.shape) > 0 and all(size == 1 for size in raw.shape):
+        if len(raw.shape) == 0:
+            return raw
+        if all(size == 1 for size in raw.shape):
             return ops.reshape(raw, ())
+        if self._unreduced is None:
+            self._unreduced = raw.shape, loss, target, matcher
         return raw
+
+    def require_number(self):
+        """Refuses what the last call returned, if it is not one number."""
+        if self._unreduced is not None:
+            loss_plan.require_number(*self._unreduced, self._user_loss)

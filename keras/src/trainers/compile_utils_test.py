@@ -497,13 +497,19 @@ class CompileLossTest(testing.TestCase):
             self.assertAllClose(total, [200.0] * 4 + [400.0])
             results = [float(m.result()) for m in compile_loss.metrics]
             self.assertAllClose(results, [20.0, 20.0])
-        # A trainer says of each call whether it takes its gradient.
-        compile_loss.needs_number = True
+        # Whoever takes the gradient asks for a number.
         with self.assertRaisesRegex(
             ValueError, r"\(5,\), with reduction='none"
         ):
-            compile_loss([ZEROS, ZEROS], [X, X])
-        self.assertFalse(compile_loss.needs_number)
+            compile_loss.require_number()
+
+    def test_what_is_one_number(self):
+        """Of the last call, whatever came before."""
+        one = CompileLoss(losses.MeanSquaredError(reduction="none"))
+        one.require_number()
+        for y_pred in (X, X[:1]):
+            one(np.zeros_like(y_pred), y_pred)
+        one.require_number()
 
     def test_lists_at_a_list_of_outputs_go_entry_by_entry(self):
         def mean(y_true, y_pred):
@@ -629,9 +635,9 @@ class CompileLossTest(testing.TestCase):
         self.assertAllClose(results, [1.0, 51.0])
         unreduced = losses.MeanSquaredError(name="last", reduction=None)
         compile_loss = CompileLoss(["mse", ["mae", unreduced]])
-        compile_loss.needs_number = True
         with self.assertRaisesRegex(ValueError, "mae_last.*batch_size', None"):
             compile_loss([y_true] * 2, [y_pred] * 2)
+            compile_loss.require_number()
 
     def test_state_is_each_metric_s_own(self):
         compile_loss = CompileLoss("mse")
@@ -726,7 +732,7 @@ class CompileMetricsTest(testing.TestCase):
         for metrics_, expected in (
             (["mae", "mse"], ["a_mae", "b_mse"]),
             ([], []),
-            # What it is called, the object knows that it is made of.
+            # Only the metric that is made of it will know its name.
             ([{"class_name": "Mean", "config": {}}, None], ["compile_metrics"]),
         ):
             one = CompileMetrics(metrics_, None, output_names=["a", "b"])

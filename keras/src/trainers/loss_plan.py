@@ -216,11 +216,11 @@ def is_reported(entries, loss, y_pred):
     return not are_dicts or set(loss) == set(y_pred)
 
 
-def require_number(raw, loss, target, matcher, received):
+def require_number(shape, loss, target, matcher, received):
     """Refuses a raw loss that is no single number.
 
     Args:
-        raw: What the loss returned.
+        shape: The shape of what the loss returned.
         loss: The loss.
         target: Where it applies.
         matcher: The `OutputMatcher` of the outputs.
@@ -229,7 +229,7 @@ def require_number(raw, loss, target, matcher, received):
     Raises:
         ValueError: If there is more than one number.
     """
-    if len(raw.shape) == 0:
+    if all(size == 1 for size in shape):
         return
     targets = " and ".join(map(matcher.display_name, below(target)))
     name = getattr(loss, "name", loss)
@@ -237,7 +237,7 @@ def require_number(raw, loss, target, matcher, received):
     raise invalid(
         "loss",
         f"The loss {name!r} of output {targets} has the shape "
-        f"{tuple(raw.shape)}, with reduction={reduction!r}. Training needs one "
+        f"{tuple(shape)}, with reduction={reduction!r}. Training needs one "
         "number.",
         received,
         "a loss with a reduction, such as 'sum_over_batch_size'.",

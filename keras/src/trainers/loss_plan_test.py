@@ -531,16 +531,15 @@ class ChecksTest(testing.TestCase):
     def test_a_raw_loss_is_one_number(self):
         matcher = OutputMatcher(DEEP)
         (match, _) = matcher.match(loss_plan.LOSS, {"both": both, "c": "mse"})
-        loss_plan.require_number(np.zeros(()), both, 2, matcher, "mse")
+        for shape in ((), (1,), (1, 1)):
+            loss_plan.require_number(shape, both, 2, matcher, "mse")
         loss = losses.MeanSquaredError(name="mine", reduction=None)
         for target, shown in (
             (2, "'c'"),
             (match.target, "'both/a' and 'both/b'"),
         ):
             with self.assertRaises(ValueError) as caught:
-                loss_plan.require_number(
-                    np.zeros((2, 1)), loss, target, matcher, "mse"
-                )
+                loss_plan.require_number((2, 1), loss, target, matcher, "mse")
             self.assertEqual(
                 str(caught.exception),
                 f"Invalid `loss`. The loss 'mine' of output {shown} has the "

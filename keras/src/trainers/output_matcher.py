@@ -377,8 +377,10 @@ class OutputMatcher:
         """
         path = self.path_of(target)
         if not isinstance(target, int):
-            names = [self.names[index] for index in below(target)]
-            return path or [None if None in names else "_".join(names)]
+            # Without a path, it is all outputs.
+            return path or [
+                None if None in self.names else "_".join(self.names)
+            ]
         if len(path) < 2:
             return [self.names[target]]
         if self._have_keys[target]:

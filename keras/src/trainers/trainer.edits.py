@@ -14,7 +14,6 @@ from keras.src.losses import ownership
 from keras.src.saving import serialization_lib
 from keras.src.trainers import class_weights
 from keras.src.trainers import metric_plan
-from keras.src.trainers.argument_errors import invalid
 from keras.src.trainers.compile_utils import CompileLoss
 from keras.src.trainers.compile_utils import CompileMetrics
 from keras.src.trainers.data_adapters import data_adapter_utils
@@ -227,14 +226,9 @@ class Trainer:
             terms.record(self, added, of_layers)
         parts += of_layers
         if len(parts) > 1:
-            if len(parts[0].shape) > 0:
-                raise invalid(
-                    "loss",
-                    f"It has the shape {tuple(parts[0].shape)}, and layers add "
-                    "losses of the batch as a whole.",
-                    self.loss,
-                    "a loss with a reduction, such as 'sum_over_batch_size'.",
-                )
+            if self._compile_loss is not None:
+                # What layers add belongs to the batch as a whole.
+                self._compile_loss.require_number()
             if len({part.dtype for part in parts}) > 1:
                 dtype = backend.result_type(*(part.dtype for part in parts))
                 parts = [ops.cast(part, dtype) for part in parts]
@@ -270,16 +264,17 @@ class Trainer:
         compile_loss = self._compile_loss
         if compile_loss is not None:
             compile_loss.sizes.put()
-            # In a user's own loop, step or `compute_loss`, it may be reduced.
-            compile_loss.needs_number = (
+        loss = self.compute_loss(x, y, y_pred, sample_weight, **arguments)
+        if compile_loss is not None:
+            compile_loss.sizes.tell()
+            # A loop, step or `compute_loss` of the user's own may reduce it.
+            if (
                 training
                 and getattr(self, "train_function", None) is not None
                 and not ownership.overrides(self, "train_step")
                 and not ownership.overrides(self, "compute_loss")
-            )
-        loss = self.compute_loss(x, y, y_pred, sample_weight, **arguments)
-        if compile_loss is not None:
-            compile_loss.sizes.tell()
+            ):
+                compile_loss.require_number()
         elif self.loss is not None or getattr(
             self._loss_tracker, "expects_loss", False
         ):
