@@ -56,7 +56,6 @@ class Argument(NamedTuple):
 
 
 Y_TRUE = Argument("y_true", follows_labels=True)
-Y_PRED = Argument("y_pred")
 SAMPLE_WEIGHT = Argument("sample_weight", follows_labels=True)
 
 
@@ -112,11 +111,11 @@ class OutputMatcher:
         self._structure = places_of(y_pred)
         self._order_is_known = output_names is not None or is_ordered(y_pred)
         self._readers = {}
-        self._read_predictions = None
         self._find_labelled = find_labelled
         self._labelled = None
         self.paths, names, self._have_keys = [], [], []
         self._root = self._index(y_pred, (), (), (), names)
+        self._read_predictions = _reader(self.paths)
         self.names = unique_or_none(names)
         self.keys = {*self.names, *getattr(self._root, "keys", ())}
         self.is_dict = isinstance(y_pred, dict)
@@ -287,8 +286,6 @@ class OutputMatcher:
         Raises:
             ValueError: If labels or sample weights don't match the outputs.
         """
-        if self._read_predictions is None:
-            self._read_predictions = self.reader(Y_PRED, y_pred)
         if len(self) == 1 and are_numbers(sample_weight):
             sample_weight = ops.convert_to_tensor(sample_weight)
         return Batch(
@@ -344,7 +341,7 @@ class OutputMatcher:
         comes along; after that it is looked up.
 
         Args:
-            argument: An `Argument`: labels, predictions or sample weights.
+            argument: An `Argument`: labels or sample weights.
             data: The batch, in any form that `match` knows.
 
         Returns:
@@ -352,10 +349,6 @@ class OutputMatcher:
         """
         if data is None:
             return [None] * len(self)
-        return self.reader(argument, data)(data)
-
-    def reader(self, argument, data):
-        """The function that `read` looks up, for data of the same structure."""
         key = (argument.name, signature(data))
         if key not in self._readers:
             paths = [None] * len(self)
@@ -363,7 +356,7 @@ class OutputMatcher:
                 if match.item is not None:
                     paths[match.target] = match.item.path
             self._readers[key] = _reader(paths)
-        return self._readers[key]
+        return self._readers[key](data)
 
     def path_of(self, target):
         """The path of an output or a sub-structure in the predictions."""

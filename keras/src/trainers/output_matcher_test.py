@@ -13,7 +13,6 @@ from absl.testing import parameterized
 from keras.src import testing
 from keras.src.trainers.argument_errors import UnknownOutputError
 from keras.src.trainers.output_matcher import SAMPLE_WEIGHT
-from keras.src.trainers.output_matcher import Y_PRED
 from keras.src.trainers.output_matcher import Y_TRUE
 from keras.src.trainers.output_matcher import Argument
 from keras.src.trainers.output_matcher import Batch
@@ -590,8 +589,8 @@ class ReadTest(testing.TestCase):
         matcher = OutputMatcher([0, 0, 0], None, lambda matcher: [0, 2])
         data = ["p", "q"]
         self.assertEqual(matcher.read(Y_TRUE, data), ["p", None, "q"])
-        with self.assertRaisesRegex(ValueError, "`y_pred`"):
-            matcher.read(Y_PRED, data)
+        with self.assertRaisesRegex(ValueError, "`other`"):
+            matcher.read(Argument("other"), data)
 
     def test_a_batch(self):
         matcher = OutputMatcher(DICT, ["b", "a"])
