@@ -177,9 +177,7 @@ class CompileMetrics(NotSaved, metrics_module.Metric):
             self.output_names,
             None if compile_loss is None else compile_loss.with_loss,
         )
-        matcher.require_same_outputs(
-            next(iter(self._matchers.values()), None), y_pred
-        )
+        matcher.require_same_outputs(self._matchers.values(), y_pred)
         matched = self._match(matcher)
         batch = self._read(matcher, y_true, y_pred)
         self._need_labels = metric_plan.need_labels(matched)
@@ -359,9 +357,7 @@ class CompileLoss(NotSaved, losses_module.Loss):
             ValueError: If losses, loss weights or labels don't fit the outputs.
         """
         matcher = OutputMatcher(y_pred, self.output_names, self.with_loss)
-        matcher.require_same_outputs(
-            next(iter(self._matchers.values()), None), y_pred
-        )
+        matcher.require_same_outputs(self._matchers.values(), y_pred)
         if not self.built:
             self._resolve(matcher, y_true, y_pred)
         self._matchers[signature(y_pred)] = matcher

@@ -320,19 +320,20 @@ class OutputMatcher:
         """Refuses outputs that are others than those of the first batch.
 
         Args:
-            known: An `OutputMatcher` of an earlier batch, or `None`.
+            known: The `OutputMatcher`s of earlier batches.
             y_pred: The predictions that this object is made of.
 
         Raises:
             ValueError: If the outputs have other names.
         """
-        if known is not None and known.names != self.names:
-            raise invalid(
-                "y_pred",
-                "The model returns other outputs than it did at first.",
-                y_pred,
-                known.expected(),
-            )
+        for matcher in known:
+            if matcher.names != self.names:
+                raise invalid(
+                    "y_pred",
+                    "The model returns other outputs than it did at first.",
+                    y_pred,
+                    matcher.expected(),
+                )
 
     def read(self, argument, data):
         """The leaves of a batch of data, one for each output.

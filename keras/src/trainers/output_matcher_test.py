@@ -538,8 +538,8 @@ class RefusalTest(testing.TestCase):
         known = OutputMatcher([0, 0], AB)
         for outputs, names in (((0, 0), AB), (DICT, None)):
             matcher = OutputMatcher(outputs, names)
-            matcher.require_same_outputs(known, outputs)
-            matcher.require_same_outputs(None, outputs)
+            matcher.require_same_outputs([known], outputs)
+            matcher.require_same_outputs([], outputs)
         for outputs, names in (
             ([0], ["a"]),
             ([0, 0], ["b", "a"]),
@@ -549,7 +549,7 @@ class RefusalTest(testing.TestCase):
                 ValueError, r"(?s)Invalid `y_pred`.*Expected .*\['a', 'b'\]"
             ):
                 matcher = OutputMatcher(outputs, names)
-                matcher.require_same_outputs(known, outputs)
+                matcher.require_same_outputs([known], outputs)
 
 
 class ReadTest(testing.TestCase):
