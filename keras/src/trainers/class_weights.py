@@ -142,6 +142,7 @@ def check(model, y, y_pred):
         ValueError: If there is a class index for each position of the output,
             and the sample weights were made for vectors of classes.
     """
+    # Once will do. The data that `fit` validates on has no class weights.
     if hasattr(model, "_checked_output_shape"):
         return
     is_to_refuse = getattr(model, "_is_to_check_class_weight", False)
@@ -164,5 +165,3 @@ def check(model, y, y_pred):
         # Other batches may be longer.
         checked = (None,) * len(output[:-1]) + output[-1:]
     model._checked_output_shape = checked
-    # The data that `fit` validates on has no class weights.
-    model._is_to_check_class_weight = False

@@ -216,8 +216,6 @@ class CheckTest(testing.TestCase):
         model = model_of()
         with class_weights.read_for(model, WEIGHTS):
             class_weights.check(model, np.zeros(labels), np.zeros(predictions))
-            # Once will do.
-            self.assertFalse(model._is_to_check_class_weight)
         # Other batches may have other sizes, but for the classes.
         expected = (None,) * (len(predictions) - 1) + (predictions[-1],)
         self.assertEqual(model._checked_output_shape, expected)
