@@ -443,4 +443,4 @@ class CompileLoss(NotSaved, losses_module.Loss):
     def require_number(self):
         """Refuses what the last call returned, if it is not one number."""
         if self._unreduced is not None:
-            loss_plan.require_number(*self._unreduced, self._user_loss)
+            raise loss_plan.no_number(*self._unreduced, self._user_loss)

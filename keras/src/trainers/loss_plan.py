@@ -216,29 +216,21 @@ def is_reported(entries, loss, y_pred):
     return not are_dicts or set(loss) == set(y_pred)
 
 
-def require_number(shape, loss, target, matcher, received):
-    """Refuses a raw loss that is no single number.
+def no_number(shape, loss, target, matcher, received):
+    """Words the error about a raw loss that is no single number.
 
     Args:
         shape: The shape of what the loss returned.
         loss: The loss.
         target: Where it applies.
         matcher: The `OutputMatcher` of the outputs.
-        received: The `loss` of `compile`, for the error.
-
-    Raises:
-        ValueError: If there is more than one number.
+        received: The `loss` of `compile`.
     """
-    if all(size == 1 for size in shape):
-        return
-    targets = " and ".join(map(matcher.display_name, below(target)))
-    name = getattr(loss, "name", loss)
     reduction = getattr(loss, "reduction", None)
-    raise invalid(
+    return invalid(
         "loss",
-        f"The loss {name!r} of output {targets} has the shape "
-        f"{tuple(shape)}, with reduction={reduction!r}. Training needs one "
-        "number.",
+        f"{_which(loss, target, matcher)} has the shape {tuple(shape)}, with "
+        f"reduction={reduction!r}. Training needs one number.",
         received,
         "a loss with a reduction, such as 'sum_over_batch_size'.",
     )
@@ -256,11 +248,15 @@ def failure_note(loss, target, matcher, y_true, y_pred):
         y_true: The labels that it got.
         y_pred: The predictions that it got.
     """
-    targets = " and ".join(map(matcher.display_name, below(target)))
     return (
-        f"The loss {getattr(loss, 'name', loss)!r} of output {targets} failed. "
+        f"{_which(loss, target, matcher)} failed. "
         f"Received: y_true={describe(y_true)}, y_pred={describe(y_pred)}"
     )
+
+
+def _which(loss, target, matcher):
+    targets = " and ".join(map(matcher.display_name, below(target)))
+    return f"The loss {getattr(loss, 'name', loss)!r} of output {targets}"
 
 
 def at(target, leaves):
