@@ -80,18 +80,6 @@ def plain_weights(loss_weights):
     return _map_weights(convert, loss_weights)
 
 
-def is_fixed(weight):
-    """Whether a loss weight has the same value at every step."""
-    return weight is None or isinstance(weight, float)
-
-
-def variables_in(loss_weights):
-    """The loss weights that are `keras.Variable`s, each of them once."""
-    leaves = [leaf for _, leaf in flatten_with_paths(loss_weights)]
-    variables = [x for x in leaves if isinstance(x, backend.Variable)]
-    return list({id(x): x for x in variables}.values())
-
-
 class HandedWeights:
     """The variables among loss weights, and what a step reads instead of them.
 
@@ -103,7 +91,10 @@ class HandedWeights:
     """
 
     def __init__(self, loss_weights):
-        self.variables = variables_in(loss_weights)
+        leaves = [leaf for _, leaf in flatten_with_paths(loss_weights)]
+        variables = [x for x in leaves if isinstance(x, backend.Variable)]
+        # Each of them once.
+        self.variables = list({id(x): x for x in variables}.values())
         self._values = {}
 
     @contextlib.contextmanager
@@ -132,7 +123,7 @@ def weigh(raw, weight):
     """The contribution of a loss entry: its raw loss times its weight."""
     if weight is None:
         return raw
-    if not is_fixed(weight):
+    if not isinstance(weight, float):
         weight = ops.cast(weight, raw.dtype)
     return ops.multiply(raw, weight)
 

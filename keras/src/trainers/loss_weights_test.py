@@ -22,7 +22,6 @@ class LossWeightsTest(testing.TestCase):
         plain = loss_weights.plain_weights(given)
         self.assertEqual(plain, [1.0, 2.0, 3.0, 1.0, None])
         self.assertEqual({type(x) for x in plain[:4]}, {float})
-        self.assertTrue(all(map(loss_weights.is_fixed, plain)))
 
     def test_an_array_is_a_list_of_weights(self):
         for array in (
@@ -47,14 +46,12 @@ class LossWeightsTest(testing.TestCase):
         kept = loss_weights.plain_weights([variable, {"a": tensor}, variable])
         self.assertIs(kept[0], variable)
         self.assertIs(kept[1]["a"], tensor)
-        self.assertFalse(loss_weights.is_fixed(variable))
-        self.assertEqual(
-            [id(x) for x in loss_weights.variables_in(kept)], [id(variable)]
-        )
 
     def test_handed_weights_are_read_instead(self):
         first, second = backend.Variable(2.0), backend.Variable(3.0)
-        weights = loss_weights.HandedWeights([first, 5.0, {"a": second}])
+        weights = loss_weights.HandedWeights(
+            [first, 5.0, {"a": second, "b": first}]
+        )
         self.assertEqual(
             list(map(id, weights.variables)), [id(first), id(second)]
         )
