@@ -1,10 +1,12 @@
 """Words the errors about the arguments of `compile`, `fit` and `evaluate`.
 
 Not part of upstream Keras 3.15.1, where each place words its own. All say what
-came and what was expected. So do the few that are worded elsewhere, since they
-lie below this module (`weighting.align`), are about no argument of these
-(`raw_loss.batch_size`, callbacks, saved files) or keep texts that upstream's
-tests pin (the edits of trainers and data adapters).
+came and what was expected. Worded elsewhere are those that lie below this
+module (`weighting.align`, `loss.standardize_reduction`), are about no single
+value of these (`raw_loss.batch_size`, `class_weights.check`, data that ends at
+once, shards of a batch, callbacks, saved files) or keep a text of the base
+release, some of which upstream's tests pin (`CompileMetrics.result`,
+`get_metric`, the edits of trainers and data adapters).
 """
 
 from keras.src.trainers.output_structure import describe
