@@ -30,9 +30,6 @@ _SHARE = _Share()
 def replica_share(data):
     """Lets losses count by how much of the batch their replica has.
 
-    Only `tf.distribute` computes the loss once for each replica, on its share
-    of the batch, and adds up the gradients. Does nothing without replicas.
-
     Args:
         data: The replica's share: nested tensors of shape `(samples, ...)`.
     """
