@@ -11,7 +11,6 @@ import warnings
 from keras.src import ops
 from keras.src.callbacks.callback import Callback
 from keras.src.trainers import compile_utils
-from keras.src.trainers import metric_plan
 
 
 class MonitorCallback(Callback):
@@ -70,7 +69,10 @@ class MonitorCallback(Callback):
         name = self.monitor.removeprefix("val_")
         if name == "loss":
             return "down"
-        named = _named_metrics(getattr(self.model, "metrics", ()))
+        named = {}
+        metrics = getattr(self.model, "metrics", ())
+        for _, names in compile_utils.logged_metrics(metrics):
+            named.update(names)
         # An output called `val` logs `val_..._loss` in training, too. What is
         # logged under no such name is warned of later, as in the base release.
         metric = named.get(name) or named.get(self.monitor)
@@ -85,14 +87,3 @@ class MonitorCallback(Callback):
         if reference_value is None:
             return True
         return self.monitor_op(monitor_value - self.min_delta, reference_value)
-
-
-def _named_metrics(metrics):
-    """The metrics of a model by the names under which they are logged."""
-    named = {}
-    for metric in metrics:
-        if isinstance(metric, compile_utils.CompileMetrics):
-            named.update(metric.named_metrics)
-        elif named.get(metric.name) is not metric:
-            named[metric_plan.logged_name(metric, named)] = metric
-    return named

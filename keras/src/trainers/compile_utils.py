@@ -263,6 +263,34 @@ class CompileMetrics(NotSaved, metrics_module.Metric):
         }
 
 
+def logged_metrics(metrics, names_of=lambda metric: metric.named_metrics):
+    """Tells which name of the logs is whose, for all that reads or lists them.
+
+    Args:
+        metrics: The metrics of a model. Some may be there twice: those of a
+            layer, or of `compile`, that are attributes of the model, too.
+        names_of: Called with a `CompileMetrics` for its metrics by name.
+
+    Yields:
+        For each metric once, a tuple of it and of a dict of names to metrics.
+        One whose result is a dict takes the keys of its last result, if there
+        has been one when the next metric is asked for.
+    """
+    seen, taken = {}, set()
+    for metric in metrics:
+        if seen.get(metric.name) is metric:
+            continue
+        if isinstance(metric, CompileMetrics):
+            named = names_of(metric)
+            taken.update(named)
+        else:
+            named = {metric_plan.logged_name(metric, taken): metric}
+        yield metric, named
+        seen.update(named)
+        for name, one in named.items():
+            taken.update(metric_plan.result_names(one) or [name])
+
+
 class CompileLoss(NotSaved, losses_module.Loss):
     """The losses of `compile`: matched to the outputs, computed, recorded.
 

@@ -817,7 +817,36 @@ class CompileMetricsTest(testing.TestCase):
         self.assertAllClose(logs["recall"], 3 / 5)
 
 
+class Pair(metrics.Metric):
+    def result(self):
+        return {"p": 1.0, "q": 2.0}
+
+
 class NamesTest(testing.TestCase):
+    def test_names_in_the_logs(self):
+        pair, of_compile = Pair(name="twice"), Pair(name="pair")
+        compiled = CompileMetrics(["mae", of_compile], None)
+        compiled.build(ZEROS, X)
+        mae = compiled.metrics[0]
+        others = [
+            metrics.Mean(name=name)
+            for name in ("mae", "pair", "p", "twice", "q")
+        ]
+        model_metrics = [compiled, mae, pair, pair, *others]
+        for is_known in (False, True):
+            found = list(compile_utils.logged_metrics(model_metrics))
+            self.assertIs(found[0][0], compiled)
+            names = [name for _, named in found for name in named]
+            expected = ["mae", "pair", "twice", "mae_1", "pair_1"]
+            if is_known:
+                # The keys of what was read are taken, its name is not.
+                expected += ["p_1", "twice", "q_1"]
+            else:
+                expected += ["p", "twice_1", "q"]
+            self.assertEqual(names, expected)
+            for one in (of_compile, pair):
+                metric_plan.result_of(one)
+
     @parameterized.parameters(
         (identifiers, "get_loss"),
         (identifiers, "get_metric"),

@@ -16,6 +16,7 @@ from keras.src.trainers import class_weights
 from keras.src.trainers import metric_plan
 from keras.src.trainers.compile_utils import CompileLoss
 from keras.src.trainers.compile_utils import CompileMetrics
+from keras.src.trainers.compile_utils import logged_metrics
 from keras.src.trainers.data_adapters import data_adapter_utils
 from keras.src.trainers.loss_weights import current_loss_weights
 from keras.src.trainers.raw_loss import TotalLoss
@@ -106,19 +107,11 @@ class Trainer:
     # adds: shared by the definitions for newer and older bases.
     def _read_metrics(self):
         """The results of all metrics by name, none of which is there twice."""
-        logs, named = {}, {}
-        for metric in self.metrics:
-            # It may be one of a layer's, or of `compile`'s, too.
-            if named.get(metric.name) is metric:
-                continue
+        logs = {}
+        for metric, named in logged_metrics(self.metrics):
             result = metric_plan.result_of(metric)
-            if isinstance(result, dict):
-                logs.update(result)
-                if isinstance(metric, CompileMetrics):
-                    named.update(metric.named_metrics)
-            else:
-                name = metric_plan.logged_name(metric, logs)
-                logs[name], named[name] = result, metric
+            is_dict = isinstance(result, dict)
+            logs.update(result if is_dict else dict.fromkeys(named, result))
         return logs
 
     # replaces 89f313bc35c1: of two metrics of one name, one was not logged.
@@ -171,17 +164,13 @@ class Trainer:
             those that follow, sorted.
         """
         unlisted = self._unlisted_metrics()
-        first, others, seen = [], [], {}
-        for metric in self.metrics:
-            is_compiled = isinstance(metric, CompileMetrics)
-            if is_compiled:
-                named = metric.named_metrics or metric.names_for(self)
-            elif metric in unlisted or seen.get(metric.name) is metric:
+        first, others = [], []
+        for metric, named in logged_metrics(
+            self.metrics, lambda one: one.named_metrics or one.names_for(self)
+        ):
+            if metric in unlisted:
                 continue
-            else:
-                taken = {*first, *others}
-                named = {metric_plan.logged_name(metric, taken): metric}
-            seen.update(named)
+            is_compiled = isinstance(metric, CompileMetrics)
             for name, one in named.items():
                 keys = metric_plan.result_names(one)
                 if keys is not None and name not in logs:
