@@ -397,10 +397,6 @@ EQUIVALENT = {
     "(below(match.target)[-1])": (
         "The outputs of one loss stand side by side, and have no other."
     ),
-    "loss_plan._match_losses: is_list_of_lists and "
-    "isinstance(match.target, int) -> (is_list_of_lists)": (
-        "A list of losses for a sub-structure is refused before."
-    ),
     "ownership.worker: isinstance(obj, types.FunctionType) -> "
     "(False)": ONLY_FASTER,
     **{
@@ -423,9 +419,6 @@ EQUIVALENT = {
     "output_matcher._reader: all((path is not None and len(path) == 1 "
     "for path in paths)) -> (False)": ONLY_FASTER,
     "raw_loss.record: sums[0] -> (sums[-1])": "All have one dtype.",
-    "loss_plan._weights_by_output: loss_weights is not None -> (True)": (
-        "`None` is matched to each output, and is a weight of 1."
-    ),
     "loss_plan._one_repeated: weights[0] -> (weights[-1])": (
         "All of them are the same number."
     ),

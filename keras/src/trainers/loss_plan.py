@@ -332,26 +332,21 @@ def _match_losses(loss, loss_weights, matcher, batch):
             if len(weight) != len(losses):
                 refuse = Refusal(matcher, LOSS_WEIGHTS.name, loss_weights)
                 raise refuse.weights(len(weight), len(losses))
-            pairs = list(zip(losses, weight))
-        elif is_list_of_lists and isinstance(match.target, int):
-            together = tuple(x for x in losses if x is not None)
-            if together:
-                found.append(_WeightedLoss(match.target, together, weight))
-            continue
+            pairs = [([x], w) for x, w in zip(losses, weight)]
+        elif is_list_of_lists:
+            pairs = [(losses, weight)]
         else:
-            pairs = [(x, weight) for x in losses]
-        found += [
-            _WeightedLoss(match.target, (x,), w)
-            for x, w in pairs
-            if x is not None
-        ]
+            pairs = [([x], weight) for x in losses]
+        for group, w in pairs:
+            together = tuple(x for x in group if x is not None)
+            if together:
+                found.append(_WeightedLoss(match.target, together, w))
     return found
 
 
 def _weights_by_output(loss_weights, matcher):
-    matches = []
-    if loss_weights is not None:
-        matches = matcher.match(LOSS_WEIGHTS, loss_weights)
+    # `None` is one weight for every output, too.
+    matches = matcher.match(LOSS_WEIGHTS, loss_weights)
     weights = {match.target: match.item for match in matches}
     return lambda match: weights.get(match.target)
 
