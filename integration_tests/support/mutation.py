@@ -376,10 +376,6 @@ NO_NAME = "The name is shown nowhere."
 ONE_AXIS = "There is one axis."
 LAST_BACKEND = "The backends that the tests have return before it."
 EQUIVALENT = {
-    "output_matcher.OutputMatcher.match: is_container(match.item) and "
-    "isinstance(match.target, int) -> (is_container(match.item))": (
-        "Only what is no container is matched to a sub-structure as a whole."
-    ),
     "native.mean_of_all: _BACKEND == 'jax' -> (True)": LAST_BACKEND,
     "loss._numbers_as_array: not isinstance(x, (list, tuple)) -> "
     "(False)": ONLY_FASTER,

@@ -216,7 +216,8 @@ class OutputMatcher:
         else:
             raise refuse.count(len(value))
         for match in matches:
-            if is_container(match.item) and isinstance(match.target, int):
+            # Only what is no container is matched to a sub-structure.
+            if is_container(match.item):
                 flat = not any(map(is_container, match.item))
                 if isinstance(match.item, dict):
                     raise refuse.depth(match)
