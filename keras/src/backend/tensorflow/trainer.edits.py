@@ -66,6 +66,9 @@ class TensorFlowTrainer:
                 return step(iterator.get_next())
             nothing = tf.experimental.Optional.empty(None)
 
+            def goes_on(count, data, outputs):
+                return tf.logical_and(count < limit, data.has_value())
+
             def run_step(count, data, outputs):
                 def run():
                     result = tf.experimental.Optional.from_value(
@@ -79,11 +82,7 @@ class TensorFlowTrainer:
                     outputs._element_spec = nothing._element_spec
                     return outputs
 
-                has_data = tf.logical_and(count < limit, data.has_value())
-                return tf.cond(has_data, run, skip)
-
-            def goes_on(count, data, outputs):
-                return tf.logical_and(count < limit, data.has_value())
+                return tf.cond(goes_on(count, data, outputs), run, skip)
 
             def run_unrolled(count, data, outputs):
                 for _ in range(min(self.unrolled_steps_per_execution, limit)):
