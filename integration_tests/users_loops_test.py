@@ -1362,13 +1362,23 @@ def test_metric_called_as_a_raw_loss_that_is_not_there(container, name):
     }
 
 
-def test_metric_called_as_a_raw_loss_that_stock_does_not_log():
+@pytest.mark.parametrize("whose", ["compile", "model", "layer"])
+def test_metric_called_as_a_raw_loss_that_stock_does_not_log(whose):
     """With one loss entry, it is the raw loss that gives way."""
-    model = functional({"a": 2.0, "b": 3.0})
-    still(model, [None, "mae"], metrics={"b": [Fixed(7.0, "loss")]})
+    own = Fixed(7.0, "loss" if whose == "compile" else "b_loss")
+    model = functional(
+        {"a": 2.0, "b": 3.0}, own={"a": own} if whose == "layer" else None
+    )
+    if whose == "model":
+        model.own = own
+    metrics = {"b": [own]} if whose == "compile" else None
+    still(model, [None, "mae"], metrics=metrics)
     logs = evaluated(model, column(1, 1))
     assert logs["loss"] == 3.0
     assert logs["b_loss"] == 7.0
+    # The list of stock repeats the total beside a metric of `compile`.
+    for values in lists(model):
+        assert list(dict.fromkeys(values)) == approx([3.0, 7.0])
 
 
 def test_own_metric_called_as_an_output():

@@ -10,7 +10,7 @@ import warnings
 
 from keras.src import ops
 from keras.src.callbacks.callback import Callback
-from keras.src.trainers import compile_utils
+from keras.src.trainers import metric_plan
 
 
 class MonitorCallback(Callback):
@@ -71,7 +71,7 @@ class MonitorCallback(Callback):
             return "down"
         named = {}
         metrics = getattr(self.model, "metrics", ())
-        for _, names in compile_utils.logged_metrics(metrics):
+        for _, names in metric_plan.logged_metrics(metrics):
             named.update(names)
         # An output called `val` logs `val_..._loss` in training, too. What is
         # logged under no such name is warned of later, as in the base release.

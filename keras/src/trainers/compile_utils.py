@@ -263,34 +263,6 @@ class CompileMetrics(NotSaved, metrics_module.Metric):
         }
 
 
-def logged_metrics(metrics, names_of=lambda metric: metric.named_metrics):
-    """Tells which name of the logs is whose, for all that reads or lists them.
-
-    Args:
-        metrics: The metrics of a model. Some may be there twice: those of a
-            layer, or of `compile`, that are attributes of the model, too.
-        names_of: Called with a `CompileMetrics` for its metrics by name.
-
-    Yields:
-        For each metric once, a tuple of it and of a dict of names to metrics.
-        One whose result is a dict takes the keys of its last result, if there
-        has been one when the next metric is asked for.
-    """
-    seen, taken = {}, set()
-    for metric in metrics:
-        if seen.get(metric.name) is metric:
-            continue
-        if isinstance(metric, CompileMetrics):
-            named = names_of(metric)
-            taken.update(named)
-        else:
-            named = {metric_plan.logged_name(metric, taken): metric}
-        yield metric, named
-        seen.update(named)
-        for name, one in named.items():
-            taken.update(metric_plan.result_names(one) or [name])
-
-
 class CompileLoss(NotSaved, losses_module.Loss):
     """The losses of `compile`: matched to the outputs, computed, recorded.
 
@@ -335,6 +307,8 @@ class CompileLoss(NotSaved, losses_module.Loss):
         self._user_loss_weights = loss_weights
         self.output_names = output_names
         self.compile_metrics = None
+        # Of the metrics of the model and its layers.
+        self.other_names = ()
         self.built = False
         self.sizes = raw_loss.BatchSizes()
         self._flat_losses = None
@@ -397,6 +371,7 @@ class CompileLoss(NotSaved, losses_module.Loss):
         self._need_labels = loss_plan.need_labels(self._user_loss, matcher)
         matcher.require_labels("loss", batch.labels, self._need_labels, y_true)
         taken = getattr(self.compile_metrics, "named_metrics", ())
+        taken = {*taken, *self.other_names}
         flat, targets = loss_plan.entries(
             self._user_loss, loss_weights, matcher, batch, taken
         )

@@ -834,7 +834,7 @@ class NamesTest(testing.TestCase):
         ]
         model_metrics = [compiled, mae, pair, pair, *others]
         for is_known in (False, True):
-            found = list(compile_utils.logged_metrics(model_metrics))
+            found = list(metric_plan.logged_metrics(model_metrics))
             self.assertIs(found[0][0], compiled)
             names = [name for _, named in found for name in named]
             expected = ["mae", "pair", "twice", "mae_1", "pair_1"]

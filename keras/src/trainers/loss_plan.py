@@ -184,7 +184,9 @@ def require_no_broadcast(entries, targets, batch, matcher):
     """
     for entry, target in zip(entries, targets):
         y_true, y_pred = (at(target, leaves) for leaves in batch[:2])
-        if not ownership.is_keras_own(entry.loss):
+        found = entry.loss
+        losses = found.losses if isinstance(found, _SummedLoss) else [found]
+        if not any(map(ownership.is_keras_own, losses)):
             continue
         rank = weighting.rank_of(y_true)
         if rank is None or rank != weighting.rank_of(y_pred):

@@ -486,12 +486,22 @@ class ChecksTest(testing.TestCase):
             loss_plan.require_no_broadcast(found, targets, batch, matcher)
 
         # One of the user's may mean it.
-        for loss in (own_loss, ["mse", own_loss], ["mse", None]):
+        for loss in (
+            own_loss,
+            ["mse", own_loss],
+            ["mse", None],
+            [None, [own_loss, own_loss]],
+        ):
             check(loss)
         if not is_refused:
             check("mse")
             return
-        for loss in ("mse", [None, "mse"], [own_loss, "mse"]):
+        for loss in (
+            "mse",
+            [None, "mse"],
+            [own_loss, "mse"],
+            [None, [own_loss, "mse"]],
+        ):
             with self.assertRaisesRegex(
                 ValueError, "`y_true`.* output 'b' has fewer columns"
             ) as found:

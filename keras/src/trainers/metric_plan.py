@@ -206,6 +206,36 @@ def result_names(metric):
     return getattr(metric, "_result_names", None)
 
 
+def logged_metrics(metrics, names_of=None):
+    """Tells which name of the logs is whose, for all that reads or lists them.
+
+    Args:
+        metrics: The metrics of a model. Some may be there twice: those of a
+            layer, or of `compile`, that are attributes of the model, too.
+        names_of: Called with a `CompileMetrics` for a dict of its metrics by
+            name. Defaults to those of the outputs that it has seen.
+
+    Yields:
+        For each metric once, a tuple of it and of a dict of names to metrics.
+        One whose result is a dict takes the keys of its last result, if there
+        has been one when the next metric is asked for.
+    """
+    seen, taken = {}, set()
+    for metric in metrics:
+        if seen.get(metric.name) is metric:
+            continue
+        named = getattr(metric, "named_metrics", None)
+        if named is None:
+            named = {logged_name(metric, taken): metric}
+        else:
+            named = named if names_of is None else names_of(metric)
+            taken.update(named)
+        yield metric, named
+        seen.update(named)
+        for name, one in named.items():
+            taken.update(result_names(one) or [name])
+
+
 def name_metrics(lists, matcher, taken):
     """Gives each metric the name that is logged for it.
 

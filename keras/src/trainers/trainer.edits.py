@@ -16,7 +16,6 @@ from keras.src.trainers import class_weights
 from keras.src.trainers import metric_plan
 from keras.src.trainers.compile_utils import CompileLoss
 from keras.src.trainers.compile_utils import CompileMetrics
-from keras.src.trainers.compile_utils import logged_metrics
 from keras.src.trainers.data_adapters import data_adapter_utils
 from keras.src.trainers.loss_weights import current_loss_weights
 from keras.src.trainers.raw_loss import TotalLoss
@@ -108,7 +107,7 @@ class Trainer:
     def _read_metrics(self):
         """The results of all metrics by name, none of which is there twice."""
         logs = {}
-        for metric, named in logged_metrics(self.metrics):
+        for metric, named in metric_plan.logged_metrics(self.metrics):
             result = metric_plan.result_of(metric)
             is_dict = isinstance(result, dict)
             logs.update(result if is_dict else dict.fromkeys(named, result))
@@ -165,7 +164,7 @@ class Trainer:
         """
         unlisted = self._unlisted_metrics()
         first, others = [], []
-        for metric, named in logged_metrics(
+        for metric, named in metric_plan.logged_metrics(
             self.metrics, lambda one: one.named_metrics or one.names_for(self)
         ):
             if metric in unlisted:
@@ -205,6 +204,9 @@ class Trainer:
     ):
         parts = []
         if self._compile_loss is not None:
+            if not self._compile_loss.built:
+                names = {metric.name for metric in self.metrics}
+                self._compile_loss.other_names = names
             compiled = self._compile_loss(y, y_pred, sample_weight)
             if compiled is not None:
                 parts.append(compiled)
