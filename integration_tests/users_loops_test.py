@@ -1193,6 +1193,135 @@ def test_compute_metrics_of_nothing(metrics):
     assert history == {"loss": [approx(MEAN)]}
 
 
+# 3.10 Steps like those of Keras, that give the loss other labels than the
+# metrics, or weigh the total by something else than the size of the batch.
+
+
+class HandsOn(keras.Model):
+    """Trains nothing, so that all results can be worked out by hand."""
+
+    def labels_of_loss(self, y):
+        return y
+
+    def weight_of_total(self, y):
+        return keras.ops.shape(keras.tree.flatten(y)[0])[0]
+
+    def record(self, data, y_pred, loss):
+        x, y = data
+        self._loss_tracker.update_state(
+            loss, sample_weight=self.weight_of_total(y)
+        )
+        return self.compute_metrics(x, y, y_pred, None)
+
+    def hand_on(self, data, training):
+        x, y = data
+        y_pred = self(x, training=training)
+        loss = self._compute_loss(
+            x=x, y=self.labels_of_loss(y), y_pred=y_pred, training=training
+        )
+        return self.record(data, y_pred, loss)
+
+    def hand_on_state(self, state, data, training):
+        x, y = data
+        trainable, others, *optimizer, metrics_variables = state
+        loss, (loss, y_pred, others, values) = self.compute_loss_and_updates(
+            trainable,
+            others,
+            metrics_variables,
+            x,
+            self.labels_of_loss(y),
+            None,
+            training=training,
+            optimizer_variables=optimizer[0] if training else None,
+        )
+        variables = self.metrics_variables
+        with keras.StatelessScope(zip(variables, values)) as scope:
+            logs = self.record(data, y_pred, loss)
+        values = [scope.get_current_value(variable) for variable in variables]
+        return logs, (trainable, others, *optimizer, values)
+
+    if BACKEND == "jax":
+
+        def train_step(self, state, data):
+            return self.hand_on_state(state, data, True)
+
+        def test_step(self, state, data):
+            return self.hand_on_state(state, data, False)
+    else:
+
+        def train_step(self, data):
+            return self.hand_on(data, True)
+
+        def test_step(self, data):
+            return self.hand_on(data, False)
+
+
+def logs_of(model, method, *data):
+    """The logs of batches of two samples."""
+    if method == "evaluate":
+        return evaluated(model, *data, batch_size=2)
+    history = model.fit(*data, batch_size=2, shuffle=False, verbose=0).history
+    return {name: values[0] for name, values in history.items()}
+
+
+both_methods = pytest.mark.parametrize("method", ["evaluate", "fit"])
+both_modes = pytest.mark.parametrize("eager", [True, False])
+
+
+@both_methods
+@both_modes
+def test_metrics_are_of_the_labels_that_they_get(method, eager):
+    class Smooths(HandsOn):
+        def labels_of_loss(self, y):
+            return keras.ops.one_hot(y, 3) * 0.9 + 0.1 / 3
+
+    inputs = keras.Input((3,))
+    outputs = keras.layers.Dense(
+        3, use_bias=False, kernel_initializer="identity"
+    )(inputs)
+    model = Smooths(inputs, outputs)
+    still(
+        model,
+        lambda y_true, y_pred: keras.ops.sum(y_pred, axis=-1),
+        eager,
+        metrics=["accuracy"],
+    )
+    x, y = np.eye(3, dtype="float32")[[0, 1, 2, 2]], np.array([0, 1, 2, 1])
+    logs = logs_of(model, method, x, y)
+    assert logs == approx({"loss": 1.0, "accuracy": 0.75})
+
+
+@both_methods
+@both_modes
+def test_loss_gets_a_part_of_the_labels(method, eager):
+    class First(HandsOn):
+        def labels_of_loss(self, y):
+            return [y[0], None]
+
+    model = functional({"a": 2.0, "b": 3.0}, cls=First)
+    still(model, ["mse", None], eager, metrics=[["mae"], ["mae"]])
+    x = column(1, 2, 3, 4)
+    logs = logs_of(model, method, x, [0 * x, 0 * x])
+    # 4 and 3 times the means of 1, 4, 9, 16 and of 1, 2, 3, 4.
+    expected = {"loss": 30.0, "a_mae": 5.0, "b_mae": 7.5}
+    assert {name: logs[name] for name in expected} == approx(expected)
+
+
+@both_methods
+@both_modes
+def test_weight_of_the_total_is_the_users(method, eager):
+    class CountsLabels(HandsOn):
+        def weight_of_total(self, y):
+            return keras.ops.sum(keras.ops.cast(y > 0, "float32"))
+
+    model = functional({"a": 1.0}, None, CountsLabels)
+    still(model, "mae", eager)
+    x, y = column(1, 3, 4, 6), column(0, 1, 1, 1)
+    # Means of 1, 2 and of 3, 5, of one and of two labels.
+    logs = logs_of(model, method, x, y)
+    assert logs == approx({"loss": (1 * 1.5 + 2 * 4) / 3})
+
+
 # 4. A `loss` of nothing but `None`.
 
 

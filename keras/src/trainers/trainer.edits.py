@@ -241,13 +241,17 @@ class Trainer:
         """
         data_adapter_utils.require_samples(x)
         class_weights.check(self, y, y_pred)
+        # A step of the user's own may give the metrics something else, and
+        # weigh the total as it likes.
+        step = "train_step" if training else "test_step"
+        is_step_of_keras = not ownership.overrides(self, step)
         metrics = self._compile_metrics
         # Inside a stateless scope, a metric would be left without its state.
         if metrics is not None and (
             metrics.built or not backend.in_stateless_scope()
         ):
-            # An override may give the metrics something else than this.
-            if not ownership.overrides(self, "compute_metrics"):
+            is_own = ownership.overrides(self, "compute_metrics")
+            if is_step_of_keras and not is_own:
                 metrics.prepare(y, y_pred)
         arguments = {}
         if self._compute_loss_has_training_arg:
@@ -256,19 +260,19 @@ class Trainer:
         if compile_loss is not None:
             compile_loss.sizes.put()
         loss = self.compute_loss(x, y, y_pred, sample_weight, **arguments)
-        if compile_loss is not None:
+        if compile_loss is not None and is_step_of_keras:
             compile_loss.sizes.tell()
-            # A loop, step or `compute_loss` of the user's own may reduce it.
+            # A loop, or a `compute_loss` of the user's own, may reduce it.
             if (
                 training
                 and getattr(self, "train_function", None) is not None
-                and not ownership.overrides(self, "train_step")
                 and not ownership.overrides(self, "compute_loss")
             ):
                 compile_loss.require_number()
-        elif self.loss is not None or getattr(
+        expects_loss = self.loss is not None or getattr(
             self._loss_tracker, "expects_loss", False
-        ):
+        )
+        if compile_loss is None and expects_loss:
             if not (ownership.overrides(self, "compute_loss") or self.losses):
                 raise ValueError(
                     "No loss to compute. Every loss of `compile` is `None`, "
