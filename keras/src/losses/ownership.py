@@ -71,7 +71,6 @@ def worker(obj):
             if not is_defined_by_keras(obj.__func__):
                 return obj.__func__
             obj = obj.__self__
-            continue
         method = _method(obj)
         if not is_defined_by_keras(method):
             return obj
@@ -154,12 +153,9 @@ def warn_once(found, what, text):
         text: What follows its name.
     """
     owner, kind = found, type(found)
-    is_function = isinstance(found, types.FunctionType)
-    # What a compiler has made of a function has a class of nobody's own.
-    has_own_class = isinstance(
-        getattr(kind, "__call__", None), types.FunctionType
-    ) or hasattr(kind, "update_state")
-    if has_own_class and not is_function:
+    # A function, or what a compiler has made of one, has a class of nobody's
+    # own.
+    if isinstance(getattr(kind, "__call__", None), types.FunctionType):
         owner = kind
     name = getattr(owner, "__name__", repr(owner))
     if not type(owner).__weakrefoffset__:

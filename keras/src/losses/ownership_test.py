@@ -1,6 +1,7 @@
 """Tests of who is found to have written a loss, a metric or a function."""
 
 import functools
+import operator
 import types
 import warnings
 
@@ -174,6 +175,10 @@ class OwnershipTest(testing.TestCase):
                 ownership.warn_once(another, "first", " is warned of.")
                 ownership.warn_once(another, "second", " is warned of.")
                 ownership.warn_once(OwnLoss(), "first", " is warned of.")
+                ownership.warn_once(OwnMetric(), "first", " is warned of.")
+                # These have one class.
+                ownership.warn_once(operator.sub, "first", " is warned of.")
+                ownership.warn_once(operator.pow, "first", " is warned of.")
         texts = [str(warning.message) for warning in caught]
         self.assertEqual(
             texts,
@@ -181,5 +186,8 @@ class OwnershipTest(testing.TestCase):
                 "`another` is warned of.",
                 "`another` is warned of.",
                 "`OwnLoss` is warned of.",
+                "`OwnMetric` is warned of.",
+                "`sub` is warned of.",
+                "`pow` is warned of.",
             ],
         )

@@ -26,6 +26,9 @@ class WeightingTest(testing.TestCase):
         ((1, 3), (2, 3), (1, 3)),
         ((1,), (2, 3), (1, 1)),
         ((1, 1), (2,), (1,)),
+        ((1, 2, 1), (3, 2), (1, 2)),
+        # Of a size that is not known yet.
+        ((2, 3), (None, None), (2, 3)),
         # One number has no shape of its own.
         ((2,), (), (2,)),
         ((2, 3), (), (2, 3)),
@@ -66,7 +69,9 @@ class WeightingTest(testing.TestCase):
 
     def test_keep_apart_leaves_structures(self):
         y = {"a": zeros(2)}
-        self.assertIs(weighting.keep_apart(y, y, 1)[0], y)
+        for given in ((y, y), (y, zeros(2)), (zeros(2), y)):
+            found = weighting.keep_apart(*given, 1)
+            self.assertEqual(list(map(id, found)), list(map(id, given)))
 
     def test_same_ranks_of_structures(self):
         y_true = {"a": zeros(2), "b": zeros(2, 3)}

@@ -90,6 +90,10 @@ class ClassWeightsTest(testing.TestCase):
             expected, "Expected a dict-like mapping with integer"
         )
 
+    def test_a_tensor_of_one_number_is_no_number(self):
+        with self.assertRaisesRegex(ValueError, "the class 0 is no number"):
+            ClassWeights({0: ops.ones((1,))})
+
     @parameterized.parameters(
         # The shapes of labels and of the output.
         ((2, 5), (2, 5, 3), True),

@@ -10,7 +10,6 @@ import numpy as np
 
 from keras.src import backend
 from keras.src import ops
-from keras.src.losses import weighting
 from keras.src.losses.backend_ops import convert_to_numpy
 from keras.src.losses.backend_ops import is_tensor
 from keras.src.trainers.argument_errors import invalid
@@ -65,9 +64,7 @@ def plain_weights(loss_weights):
                 return weight
             if isinstance(weight, backend.Variable):
                 raise refuse(weight)
-            # NumPy knows nothing of bfloat16.
-            wide = weighting.wide_dtype(weight.dtype)
-            weight = convert_to_numpy(ops.cast(weight, wide))
+            weight = convert_to_numpy(weight)
         array = np.asarray(weight)
         # To NumPy, bfloat16 is a type that somebody made up.
         is_real = array.dtype.kind in "biuf" or array.dtype.name == "bfloat16"

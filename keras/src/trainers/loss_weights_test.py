@@ -82,7 +82,10 @@ class LossWeightsTest(testing.TestCase):
 
     def test_what_is_saved_is_plain(self):
         tensor = ops.convert_to_tensor(2.0)
+        array = np.ones(2)
         given = Pair({"a": backend.Variable(2.0)}, [None, 3, Pair(1.0, tensor)])
+        kept = loss_weights.current_loss_weights([array, given])[0]
+        self.assertIs(kept, array)
         saved = loss_weights.current_loss_weights(given)
         self.assertEqual(saved, ({"a": 2.0}, [None, 3, (1.0, 2.0)]))
         self.assertIs(type(saved), tuple)

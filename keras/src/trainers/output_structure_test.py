@@ -65,6 +65,13 @@ class OutputStructureTest(testing.TestCase):
             output_structure.signature({"a": [np.zeros(3), 4]}),
         )
 
+    def test_keys_of_several_types(self):
+        # Which can't be sorted together.
+        self.assertEqual(
+            output_structure.flatten_with_paths({"b": 1, 0: 2, "a": 3}),
+            [((0,), 2), (("a",), 3), (("b",), 1)],
+        )
+
     def test_unique_names(self):
         self.assertEqual(
             output_structure.unique_names(
@@ -105,5 +112,6 @@ class OutputStructureTest(testing.TestCase):
             (OrderedDict(b=1, a=2), True),
             ({"a": 1, "b": 2}, False),
             ([{"a": 1, "b": 2}], False),
+            ([{"a": 1, "b": 2}, 3], False),
         ):
             self.assertEqual(output_structure.is_ordered(structure), is_ordered)

@@ -96,6 +96,16 @@ class RawLossTest(testing.TestCase):
         total.update_state([1.0, 5.0], sample_weight=[1.0, 3.0])
         self.assertAllClose(total.result(), 4.0)
 
+    def test_a_loss_that_is_not_reduced(self):
+        losses = Sizes()
+        total = raw_loss.TotalLoss(losses)
+        for values in ([1.0, 3.0], [5.0]):
+            losses.sizes.put(len(values))
+            losses.sizes.tell()
+            total.update_state(values, sample_weight=7)
+        # (2 * 2 + 5) / 3
+        self.assertAllClose(total.result(), 3.0)
+
     def test_terms_are_part_of_the_total(self):
         total, terms = raw_loss.TotalLoss(None), Terms()
         own = list(total.variables)
