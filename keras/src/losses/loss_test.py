@@ -25,6 +25,7 @@ from keras.src.dtype_policies import dtype_policy as policies
 from keras.src.losses import replicas
 from keras.src.losses.loss import Loss
 from keras.src.losses.loss import reduce_weighted_values
+from keras.src.losses.loss import sample_values
 
 LEARNING_RATE = 0.01
 REDUCTIONS = ("sum_over_batch_size", "mean", "mean_with_sample_weight", "sum")
@@ -465,6 +466,66 @@ class LabelRankTest(LossTestCase):
         loss = Signed()(y_true, y_pred, array(weight))
         self.assertLoss(loss, expected)
 
+    def test_a_function_is_asked_again_and_an_object_is_not(self):
+        calls = []
+
+        def difference(y_true, y_pred):
+            calls.append(tuple(y_true.shape))
+            return ops.mean(y_pred - 2 * y_true, axis=-1)
+
+        class Difference(Loss):
+            def call(self, y_true, y_pred):
+                return difference(y_true, ops.squeeze(y_pred, axis=-1))
+
+        y_true, weight = array([[1, 2], [3, 4]]), array([[1, 0], [0, 2]])
+        y_pred = array([[[9], [8]], [[7], [6]]])
+        # (1 * (9 - 2) + 2 * (6 - 8)) / 4
+        function = losses.LossFunctionWrapper(difference)
+        self.assertLoss(function(y_true, y_pred, weight), 0.75)
+        self.assertEqual(calls, [(2, 2), (2, 2, 1)])
+        calls.clear()
+        with self.assertRaisesRegex(ValueError, "`sample_weight`"):
+            Difference()(y_true, y_pred, weight)
+        self.assertEqual(calls, [(2, 2)])
+
+    def test_columns_are_no_reason_to_warn(self):
+        class OfClasses(Loss):
+            def call(self, y_true, y_pred):
+                return ops.mean(y_pred, axis=-1) - y_true
+
+        with warnings.catch_warnings():
+            warnings.simplefilter("error")
+            OfClasses()(self.labels, np.ones((3, 4)))
+        with self.assertWarnsRegex(UserWarning, "each pair of samples"):
+            OfClasses()(self.labels, self.y_pred)
+
+
+class SampleValuesTest(LossTestCase):
+    """What a loss that is used as a metric averages."""
+
+    @parameterized.named_parameters(
+        ("values", lambda p: p[0], (3, 2)),
+        ("values_of_samples", lambda p: ops.mean(p[0], axis=-1), (3,)),
+        ("number", lambda p: ops.mean(p[0]), (3,)),
+    )
+    def test_shapes(self, call, expected):
+        class Own(Loss):
+            def call(self, y_true, y_pred):
+                return call(y_pred)
+
+        y_pred = [array([[1, 1]] * 3), array([[1]] * 5)]
+        found = sample_values(Own(), y_pred, y_pred)
+        self.assertAllClose(found, np.ones(expected))
+
+    def test_a_number_for_all_that_a_mask_has(self):
+        class Number(Loss):
+            def call(self, y_true, y_pred):
+                return ops.mean(y_pred)
+
+        y_pred = masked(ops.ones((3, 2, 4)), np.ones((3, 2), bool))
+        found = sample_values(Number(), y_pred, y_pred)
+        self.assertAllClose(found, np.ones((3, 2)))
+
 
 class DtypeTest(LossTestCase):
     """All that enters a loss gets its dtype, and the result has it."""
@@ -706,11 +767,20 @@ class IntegerLabelsTest(LossTestCase):
             "list of lists": [[0], [1]],
         }[form]
         x = array([[2], [4]])
-        value = losses.MeanSquaredError(dtype=dtype)(
-            labels, x if form == "NumPy" else x.tolist()
-        )
-        # (4 + 9) / 2
-        self.assertLoss(ops.cast(value, "float32"), 6.5)
+        # (4 + 9) / 2, and with weights (4 + 3 * 9) / 2.
+        for weight, expected in ((None, 6.5), ([1, 3], 15.5)):
+            value = losses.MeanSquaredError(dtype=dtype)(
+                labels, x if form == "NumPy" else x.tolist(), weight
+            )
+            self.assertLoss(ops.cast(value, "float32"), expected)
+
+    @parameterized.named_parameters(named(form=["labels", "predictions"]))
+    def test_a_list_beside_an_array(self, form):
+        y_true, y_pred = [0, 1], array([[0.5], [0.75]])
+        if form == "predictions":
+            y_true, y_pred = array(y_true), y_pred.tolist()
+        value = losses.BinaryCrossentropy()(y_true, y_pred)
+        self.assertLoss(value, -np.log([0.5, 0.75]).mean())
 
     def test_weights_for_one_label_of_several_predictions(self):
         class OfFirst(Loss):

@@ -72,12 +72,15 @@ class LossWeightsTest(testing.TestCase):
     def test_weigh(self):
         raw = ops.convert_to_tensor(3.0)
         self.assertIs(loss_weights.weigh(raw, None), raw)
-        variable = backend.Variable(2.0, dtype="float16")
-        for weight in (2.0, variable):
-            weighed = loss_weights.weigh(raw, weight)
+        for dtype, weight in (
+            ("float32", 2.0),
+            ("float32", backend.Variable(2.0, dtype="float16")),
+            ("float16", backend.Variable(2.0, dtype="float32")),
+        ):
+            weighed = loss_weights.weigh(ops.cast(raw, dtype), weight)
             self.assertAllClose(weighed, 6.0)
             self.assertEqual(
-                backend.common.standardize_dtype(weighed.dtype), "float32"
+                backend.common.standardize_dtype(weighed.dtype), dtype
             )
 
     def test_what_is_saved_is_plain(self):
