@@ -374,6 +374,7 @@ ONLY_FASTER = "What is left out only saves time; the result is the same."
 TWO_DEVICES = "It takes two devices to tell, and the tests have one."
 NO_NAME = "The name is shown nowhere."
 ONE_AXIS = "There is one axis."
+SHOWN_LINE = "It shows a line of Keras either way."
 LAST_BACKEND = "The backends that the tests have return before it."
 EQUIVALENT = {
     "native.mean_of_all: _BACKEND == 'jax' -> (True)": LAST_BACKEND,
@@ -396,7 +397,7 @@ EQUIVALENT = {
     "ownership.worker: isinstance(obj, types.FunctionType) -> "
     "(False)": ONLY_FASTER,
     **{
-        f"ownership.warn_once: {change}": "It shows a line of Keras either way."
+        f"ownership.warn_once: {change}": SHOWN_LINE
         for change in (
             "2 -> (3)",
             "warnings.warn(f'`{name}`{text}', UserWarning, stacklevel=2) -> "
@@ -446,8 +447,75 @@ EQUIVALENT = {
     },
     "weighting.map_leaves: is_nested(x) -> (True)": ONLY_FASTER,
     "native._are_on_one_device: tensors -> (list(tensors)[:-1])": TWO_DEVICES,
-    "weighting.size: all((isinstance(length, int) for length in shape)) "
-    "-> (False)": ONLY_FASTER,
+    **{
+        f"raw_loss.record: {change}": ONLY_FASTER
+        for change in (
+            "not weighting.is_tensor_of(values[0], dtype) -> (True)",
+            "weighting.is_tensor_of(values[0], dtype) -> "
+            "(weighting.is_tensor_of(dtype, values[0]))",
+        )
+    },
+    "raw_loss.record: values[0] -> (values[-1])": "All have one dtype.",
+    **{
+        f"class_weights._output_shape: outputs[0] -> (outputs[-1]){number}": (
+            "There is one."
+        )
+        for number in ("", " (2)")
+    },
+    "weighting.align: max(rank, axes) -> (max(axes, rank))": (
+        "The larger one is the same."
+    ),
+    "ownership._Packages.__init__: super().__init__() -> pass": (
+        "A new dict is empty anyway."
+    ),
+    **{
+        f"monitor_callback.MonitorCallback.__init__: {change}": SHOWN_LINE
+        for change in (
+            "2 -> (3)",
+            "warnings.warn(f\"{type(self).__name__} mode '{mode}' is unknown. "
+            "Expected one of 'auto', 'min', 'max'. Using 'auto'.\", "
+            'stacklevel=2) -> (warnings.warn(f"{type(self).__name__} mode '
+            "'{mode}' is unknown. Expected one of 'auto', 'min', 'max'. Using "
+            "'auto'.\"))",
+        )
+    },
+    **{
+        f"loss._tensor: {change}": ONLY_FASTER
+        for change in (
+            "is_converted(x, dtype) -> (False)",
+            "is_converted(x, dtype) -> (is_converted(dtype, x))",
+        )
+    },
+    **{
+        f"loss._label: {change}": (
+            "Losses of Keras' own bring labels to the dtype of predictions."
+        )
+        for change in (
+            "dtype not in _NARROW -> (False)",
+            "is_float_dtype(standardize_dtype(x.dtype)) -> (False)",
+        )
+    },
+    **{
+        f"loss._numbers_as_array: {change}": (
+            "No loss of Keras' own takes numbers beside arrays."
+        )
+        for change in (
+            "all((isinstance(leaf, (int, float, np.generic)) for leaf in "
+            "tree.flatten(x))) -> (any((isinstance(leaf, (int, float, "
+            "np.generic)) for leaf in tree.flatten(x))))",
+            "tree.flatten(x) -> (list(tree.flatten(x))[:-1])",
+            "are_numbers -> (True)",
+        )
+    },
+    **{
+        f"weighting.apply_mask: {change}": (
+            "`ops.divide_no_nan` makes floats of whole numbers."
+        )
+        for change in (
+            "ops.cast(mask, wide) -> (mask)",
+            "ops.cast(size(mask), wide) -> (size(mask))",
+        )
+    },
 }
 
 

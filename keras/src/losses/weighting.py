@@ -208,10 +208,7 @@ def _with_rank(x, rank):
 
 def size(x):
     """The number of entries, read at run time if need be."""
-    shape = ops.shape(x)
-    if all(isinstance(length, int) for length in shape):
-        return math.prod(shape)
-    return ops.prod(ops.convert_to_tensor(shape, dtype="int32"))
+    return math.prod(ops.shape(x))
 
 
 def apply_mask(sample_weight, mask, dtype, reduction):

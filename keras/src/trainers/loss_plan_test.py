@@ -303,7 +303,13 @@ class WeightsTest(testing.TestCase):
         ),
         # Upstream's tests pin an array of the shape of the predictions.
         ("array_of_one", "mse", X[:, 0], np.array([2, 2]), [("mse", 2.0)]),
-        ("array_of_1", "mse", X[:1, 0], np.array([2]), [("mse", 2.0)]),
+        (
+            "array_of_one_number",
+            {"a": "mse"},
+            {"a": X[:1, 0]},
+            {"a": np.array([2])},
+            [("mse", 2.0)],
+        ),
         (
             "array_in_a_dict",
             {"a": "mse"},
