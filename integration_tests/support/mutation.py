@@ -465,9 +465,27 @@ EQUIVALENT = {
     "weighting.align: max(rank, axes) -> (max(axes, rank))": (
         "The larger one is the same."
     ),
-    "ownership._Packages.__init__: super().__init__() -> pass": (
-        "A new dict is empty anyway."
+    **{
+        f"{kind}.__init__: super().__init__() -> pass": (
+            "A new dict is empty anyway."
+        )
+        for kind in ("ownership._Packages", "class_weights.ClassWeights")
+    },
+    **{
+        f"loss._convert: is_converted({y}, dtype) -> "
+        f"(is_converted(dtype, {y}))": ONLY_FASTER
+        for y in ("y_true", "y_pred")
+    },
+    "loss._convert: not weighting.is_nested(y_pred) -> (True)": (
+        "No loss of Keras' own takes structures of outputs."
     ),
+    **{
+        f"loss_weights.weigh: {change}": ONLY_FASTER
+        for change in (
+            "not isinstance(weight, float) -> (True)",
+            "isinstance(weight, float) -> (isinstance(None, float))",
+        )
+    },
     **{
         f"monitor_callback.MonitorCallback.__init__: {change}": SHOWN_LINE
         for change in (

@@ -48,6 +48,7 @@ class MonitorCallbackTest(testing.TestCase):
 
     def test_arguments(self):
         callback = MonitorCallback()
+        self.assertIsNone(callback.model)
         self.assertEqual(
             (callback.monitor, callback.mode), ("val_loss", "auto")
         )

@@ -487,6 +487,13 @@ class LabelRankTest(LossTestCase):
         with self.assertRaisesRegex(ValueError, "`sample_weight`"):
             Difference()(y_true, y_pred, weight)
         self.assertEqual(calls, [(2, 2)])
+        calls.clear()
+
+        def number(y_true, y_pred):
+            return ops.mean(difference(y_true, y_pred))
+
+        losses.LossFunctionWrapper(number)(y_true, y_pred, weight)
+        self.assertEqual(calls, [(2, 2)])
 
     def test_columns_are_no_reason_to_warn(self):
         class OfClasses(Loss):
@@ -515,16 +522,21 @@ class SampleValuesTest(LossTestCase):
 
         y_pred = [array([[1, 1]] * 3), array([[1]] * 5)]
         found = sample_values(Own(), y_pred, y_pred)
+        self.assertEqual(tuple(found.shape), expected)
         self.assertAllClose(found, np.ones(expected))
 
-    def test_a_number_for_all_that_a_mask_has(self):
-        class Number(Loss):
+    @parameterized.named_parameters(
+        ("number", None, (3, 2)), ("values_of_samples", (1, 2), (3,))
+    )
+    def test_only_a_number_is_for_all_that_a_mask_has(self, axis, expected):
+        class Own(Loss):
             def call(self, y_true, y_pred):
-                return ops.mean(y_pred)
+                return ops.mean(y_pred, axis=axis)
 
         y_pred = masked(ops.ones((3, 2, 4)), np.ones((3, 2), bool))
-        found = sample_values(Number(), y_pred, y_pred)
-        self.assertAllClose(found, np.ones((3, 2)))
+        found = sample_values(Own(), y_pred, y_pred)
+        self.assertEqual(tuple(found.shape), expected)
+        self.assertAllClose(found, np.ones(expected))
 
 
 class DtypeTest(LossTestCase):
@@ -775,12 +787,19 @@ class IntegerLabelsTest(LossTestCase):
             self.assertLoss(ops.cast(value, "float32"), expected)
 
     @parameterized.named_parameters(named(form=["labels", "predictions"]))
-    def test_a_list_beside_an_array(self, form):
-        y_true, y_pred = [0, 1], array([[0.5], [0.75]])
-        if form == "predictions":
-            y_true, y_pred = array(y_true), y_pred.tolist()
+    def test_a_list_beside_a_tensor(self, form):
+        y_true, y_pred = [0.0, 1.0], [[0.5], [0.75]]
+        if form == "labels":
+            y_pred = ops.convert_to_tensor(y_pred)
+        else:
+            y_true = ops.convert_to_tensor(y_true)
         value = losses.BinaryCrossentropy()(y_true, y_pred)
         self.assertLoss(value, -np.log([0.5, 0.75]).mean())
+
+    def test_weights_in_a_list(self):
+        loss = losses.MeanSquaredError()
+        value = loss(array([0, 1]), array([2, 4]), [1, 3])
+        self.assertLoss(value, (4 + 3 * 9) / 2)
 
     def test_weights_for_one_label_of_several_predictions(self):
         class OfFirst(Loss):

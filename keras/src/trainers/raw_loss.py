@@ -89,8 +89,6 @@ class TotalLoss(LossMean):
         )
         if is_number and size is not None:
             sample_weight = size
-            if weighting.rank_of(values):
-                values = ops.mean(values)
         if self.terms is None:
             super().update_state(values, sample_weight=sample_weight)
             return
