@@ -526,6 +526,17 @@ EQUIVALENT = {
         )
     },
     **{
+        f"output_matcher.OutputMatcher.{change}": "The list has one item."
+        for change in (
+            "match: value[0] -> (value[-1])",
+            "_lists_one_loss_of_all: value[0] -> (value[-1])",
+        )
+    },
+    "output_matcher._lists_losses_of: kind_of(value) not in (list, tuple) or "
+    "kind_of(value) is node.kind -> (kind_of(value) is node.kind)": (
+        "The keys of a dict are no losses."
+    ),
+    **{
         f"weighting.apply_mask: {change}": (
             "`ops.divide_no_nan` makes floats of whole numbers."
         )

@@ -207,6 +207,19 @@ class MatchMetricsTest(testing.TestCase):
             self.match(given, [X, X], ["a", "b"])
 
 
+class NeedLabelsTest(testing.TestCase):
+    def test_only_metrics_of_keras_own_need_them(self):
+        lists = {
+            "metrics": {2: ["mae"], 3: [Recorder()]},
+            "weighted_metrics": {
+                0: [Recorder(), metrics.MeanAbsoluteError()],
+                1: [{"class_name": "MeanAbsoluteError", "config": {}}],
+                4: [lambda y_true, y_pred: y_pred],
+            },
+        }
+        self.assertEqual(metric_plan.need_labels(lists), [0, 1, 2])
+
+
 class FirstLabelsTest(testing.TestCase):
     def test_labels_that_are_named(self):
         matcher = OutputMatcher({"h": {"p": 0, "q": 0}})

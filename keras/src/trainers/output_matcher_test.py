@@ -379,6 +379,7 @@ class MatchTest(testing.TestCase):
         # one whose losses take no structure.
         (("F", ("p", "q")), (0, 0), [(0, "F", (0,)), (1, ("p", "q"), (1,))]),
         (["p", ("p", "q")], (0, 0), [(0, "p", (0,)), (1, ("p", "q"), (1,))]),
+        (["F", ["p", "q"]], (0, 0), [(0, "F", (0,)), (1, ["p", "q"], (1,))]),
         # Nor does one for three.
         (["F", ("p",) * 3], (0, 0), [(0, "F", (0,)), (1, ("p",) * 3, (1,))]),
     )
@@ -396,6 +397,11 @@ class MatchTest(testing.TestCase):
         # All that stand beside a tuple have to.
         with self.assertRaisesRegex(ValueError, "3 entries for 2 outputs"):
             matched(LOSS, ["F", "p", ("q", "r")], (0, 0))
+        with self.assertRaisesRegex(ValueError, "3 entries for 2 outputs"):
+            matched(LOSS, ["F", ("q", "r"), "p"], (0, 0))
+        # And one has to be there.
+        with self.assertRaisesRegex(ValueError, "1 entries for 2 outputs"):
+            matched(LOSS, [("q", "r")], (0, 0))
 
     def test_lists_for_only_those_that_have_a_loss(self):
         for argument in (Y_TRUE, SAMPLE_WEIGHT):
@@ -460,6 +466,13 @@ class RefusalTest(testing.TestCase):
         # Not the one that is right.
         ("second_key", {"a": "p", "c": "q"}, DEEP, None, "The path 'c' in"),
         ("key_below", {"a": {"z": "p"}}, DEEP, None, "The path 'a/z' in"),
+        (
+            "second_key_below",
+            {"a": {"x": "p", "z": "p"}},
+            DEEP,
+            None,
+            "The path 'a/z' in",
+        ),
         (
             "key_in_a_list",
             {"a": {"z": "p"}},
