@@ -210,11 +210,11 @@ class MatchMetricsTest(testing.TestCase):
 class NeedLabelsTest(testing.TestCase):
     def test_only_metrics_of_keras_own_need_them(self):
         lists = {
-            "metrics": {2: ["mae"], 3: [Recorder()]},
+            "metrics": {3: [Recorder()], 2: ["mae"]},
             "weighted_metrics": {
-                0: [Recorder(), metrics.MeanAbsoluteError()],
-                1: [{"class_name": "MeanAbsoluteError", "config": {}}],
                 4: [lambda y_true, y_pred: y_pred],
+                1: [{"class_name": "MeanAbsoluteError", "config": {}}],
+                0: [Recorder(), metrics.MeanAbsoluteError()],
             },
         }
         self.assertEqual(metric_plan.need_labels(lists), [0, 1, 2])
