@@ -537,6 +537,15 @@ EQUIVALENT = {
         "The keys of a dict are no losses."
     ),
     **{
+        f"compile_utils.CompileMetrics.{change}": ONLY_FASTER
+        for change in (
+            "named_metrics: named[0] == taken -> (False)",
+            "named_metrics: named[0] -> (named[-1])",
+            "named_metrics: 0 -> (1)",
+            "prepare: matcher is None -> (True)",
+        )
+    },
+    **{
         f"weighting.apply_mask: {change}": (
             "`ops.divide_no_nan` makes floats of whole numbers."
         )

@@ -503,6 +503,30 @@ class CompileLossTest(testing.TestCase):
         ):
             compile_loss.require_number()
 
+    def test_the_first_loss_without_a_reduction_is_named(self):
+        each = losses.MeanSquaredError(reduction=None)
+        loss = CompileLoss([each, "mse", each], output_names=["a", "b", "c"])
+        # A single sample with values for each of two timesteps.
+        y_pred = np.array([[[1.0], [3.0]]], "float32")
+        total = loss([0 * y_pred] * 3, [y_pred, y_pred, 2 * y_pred])
+        # 1 and 9, their mean 5, and 4 and 36.
+        self.assertAllClose(total, [[1 + 5 + 4, 9 + 5 + 36]])
+        found = [metric.result() for metric in loss.metrics]
+        self.assertAllClose(found, [5.0, 5.0, 20.0])
+        with self.assertRaisesRegex(ValueError, r"output 'a'.*\(1, 2\)"):
+            loss.require_number()
+
+    def test_listed_names(self):
+        for given, listed in (
+            (["mse", "mse"], ["a_loss", "b_loss"]),
+            ([None, "mse"], []),
+        ):
+            loss = CompileLoss(given, output_names=["a", "b"])
+            loss([ZEROS] * 2, [X, X])
+            self.assertEqual(loss.listed_names, listed)
+            unlisted = [] if listed else loss.metrics
+            self.assertEqual(loss.unlisted_metrics, unlisted)
+
     def test_what_is_one_number(self):
         """Of the last call, whatever came before."""
         one = CompileLoss(losses.MeanSquaredError(reduction="none"))
@@ -737,6 +761,10 @@ class CompileMetricsTest(testing.TestCase):
         ):
             one = CompileMetrics(metrics_, None, output_names=["a", "b"])
             self.assertEqual(list(one.names_for(model)), expected)
+            sequential = models.Sequential([layers.Input((1,))])
+            sequential.add(layers.Dense(1))
+            found = CompileMetrics(["mae"], None).names_for(sequential)
+            self.assertEqual(list(found), ["mae"])
             # Other models don't know how many outputs they have.
             self.assertEqual(one.names_for(object()), {one.name: one})
 
@@ -758,6 +786,38 @@ class CompileMetricsTest(testing.TestCase):
         beside.stand_beside(CompileLoss("mse", output_names=["a", "b"]))
         beside.update_state(y_true, [X, X])
         self.assertAllClose(beside.result()["a_mae"], 2.0)
+        # Or a `compute_loss` reads it.
+        read = CompileMetrics(["mae", "mae"], None, output_names=["a", "b"])
+        read.stand_beside(None, has_further_labels=True)
+        read.update_state(y_true, [X, X])
+        read.update_state([ZEROS] * 3, [X, X])
+        self.assertAllClose(read.result()["a_mae"], 2.0)
+        with self.assertRaisesRegex(ValueError, "3 entries for 2 outputs"):
+            alone.update_state([ZEROS] * 3, [X, X])
+
+    def test_other_outputs_than_at_first(self):
+        one = CompileMetrics(["mae"], None)
+        one.update_state(ZEROS, X)
+        with self.assertRaisesRegex(ValueError, "y_pred"):
+            one.update_state([ZEROS] * 2, [X, X])
+
+    def test_another_container_than_at_first(self):
+        one = CompileMetrics(["mae"] * 2, None, output_names=["a", "b"])
+        one.update_state([ZEROS] * 2, [X, X])
+        one.update_state((ZEROS, ZEROS), (3 * X, X))
+        # The means of 2 and 6, and of 2 and 2.
+        self.assertAllClose(one.result()["a_mae"], 4.0)
+        self.assertAllClose(one.result()["b_mae"], 2.0)
+
+    def test_a_missing_label(self):
+        one = CompileMetrics([None, ["accuracy"]], None)
+        with self.assertRaisesRegex(ValueError, "has a metric, and no label"):
+            one.update_state([ZEROS, None], [X, X])
+
+    def test_sample_weights_that_no_metric_sees(self):
+        one = CompileMetrics(["mae"], None)
+        one.update_state(ZEROS, X, sample_weight={"of the loss": 1.0})
+        self.assertAllClose(one.result()["mae"], 2.0)
 
     def test_a_list_for_outputs_with_a_loss_alone_is_for_labels(self):
         compile_metrics = CompileMetrics(["mae"], None)
