@@ -84,6 +84,7 @@ class LossContributionsTest(testing.TestCase):
     @pytest.mark.requires_trainable_backend
     def test_predictions_do_not_end_it(self):
         callback = LossContributions()
+        self.assertIsNone(callback.model)
         logs = model_of().fit(
             X,
             0 * X,

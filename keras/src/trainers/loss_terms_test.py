@@ -208,6 +208,25 @@ class LossTermsTest(testing.TestCase):
         model.compile(optimizers.SGD(0.0), "mse", loss_weights=0.1)
         self.assertAllClose(fit(model)["out_weight"], [0.1])
 
+    @pytest.mark.requires_trainable_backend
+    def test_all_but_weights_have_a_direction(self):
+        class Own(models.Model):
+            def compute_loss(self, *args, **kwargs):
+                return super().compute_loss(*args, **kwargs)
+
+        model = still(functional(layers.Identity(), Own))
+        model.evaluate(X, X, verbose=0)
+        with recording(model) as terms:
+            terms.note(["out"], False, [ops.convert_to_tensor(1.0)], [2.0])
+            terms.record(model, [], [])
+            found = {
+                metric.name: getattr(metric, "_direction", None)
+                for metric in terms.metrics
+            }
+        self.assertIsNone(found.pop("out_weight"))
+        self.assertIn("other_loss", found)
+        self.assertEqual(set(found.values()), {"down"})
+
     def test_narrow_losses_are_added_up_in_the_total_s_type(self):
         model = still(functional(layers.Identity()), None)
         values = [ops.convert_to_tensor(40000.0, "float16") for _ in range(2)]
