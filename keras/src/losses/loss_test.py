@@ -507,6 +507,16 @@ class LabelRankTest(LossTestCase):
             OfClasses()(self.labels, self.y_pred)
 
 
+class BaseTest(LossTestCase):
+    def test_config(self):
+        loss = SquaredError.from_config({"name": "mine", "reduction": "sum"})
+        self.assertEqual((loss.name, loss.reduction), ("mine", "sum"))
+
+    def test_a_loss_has_to_be_written(self):
+        with self.assertRaises(NotImplementedError):
+            Loss()(array([1]), array([2]))
+
+
 class SampleValuesTest(LossTestCase):
     """What a loss that is used as a metric averages."""
 
@@ -827,6 +837,9 @@ class IntegerLabelsTest(LossTestCase):
 
         loss = losses.LossFunctionWrapper(squared_error, dtype=dtype)
         value = loss(1, ops.convert_to_tensor(3.0))
+        self.assertLoss(ops.cast(value, "float32"), 4.0)
+        loss = losses.MeanSquaredError(dtype=dtype)
+        value = loss(1, ops.convert_to_tensor([3.0, 3.0]))
         self.assertLoss(ops.cast(value, "float32"), 4.0)
 
     @parameterized.named_parameters(named(dtype=NARROW))
