@@ -445,6 +445,82 @@ EQUIVALENT = {
         )
         for function in ("add_to_sums", "set_to_zero")
     },
+    **{
+        f"native.{change}": ONLY_FASTER
+        for change in (
+            "is_of_this_graph: _BACKEND != 'tensorflow' -> (False)",
+            "mean_of_all: _BACKEND == 'torch' -> (False)",
+            "mean_of_all: _BACKEND == 'tensorflow' -> (False)",
+            "mean_of_all: _BACKEND == 'jax' -> (False)",
+            "mean_of_all: len(values.shape) == 1 -> (False)",
+            "add_to_sums: isinstance(count, int) and "
+            "_are_on_one_device(values) -> (False)",
+            "ratio: _BACKEND == 'tensorflow' -> (False)",
+            "ratio: _BACKEND == 'jax' -> (False)",
+            "set_to_zero: False -> (True)",
+            "_jax_mean: jax.jit(jax.numpy.mean, inline=True) -> "
+            "(jax.jit(jax.numpy.mean))",
+            "_jax_ratio: jax.jit(divide, inline=True) -> (jax.jit(divide))",
+            "_jax_ratio: True -> (False)",
+            *(
+                f"add_to_sums: _BACKEND == '{name}' and (not is_stateless) -> "
+                "(False)"
+                for name in ("torch", "tensorflow", "jax")
+            ),
+        )
+    },
+    **{
+        f"native.{change}": LAST_BACKEND
+        for change in (
+            "ratio: _BACKEND == 'jax' -> (True)",
+            "ratio: ops.divide_no_nan(total, count) -> "
+            "(ops.divide_no_nan(count, total))",
+            "set_to_zero: _BACKEND == 'jax' and (not is_stateless) -> (True)",
+        )
+    },
+    **{
+        f"native.add_to_sums: {change}": "All have one dtype and one device."
+        for change in (
+            "values[0] -> (values[-1])",
+            "sums[0] -> (sums[-1])",
+            "sums[0] -> (sums[-1]) (2)",
+        )
+    },
+    **{
+        f"native.{change}": TWO_DEVICES
+        for change in (
+            "add_to_sums: isinstance(count, int) and "
+            "_are_on_one_device(values) -> (isinstance(count, int))",
+            "_are_on_one_device: 1 -> (2)",
+        )
+    },
+    **{
+        f"native.is_on_keras_device: {change}": "It takes a GPU to tell."
+        for change in (
+            "device.type != wanted or device.index is None -> "
+            "(device.index is None)",
+            "wanted == 'cuda' and device.index == torch.cuda.current_device() "
+            "-> (device.index == torch.cuda.current_device())",
+        )
+    },
+    "native.is_of_this_graph: not tf.executing_eagerly() and x.graph is "
+    "tf.compat.v1.get_default_graph() -> (x.graph is "
+    "tf.compat.v1.get_default_graph())": (
+        "Outside of functions, the graph of none is the default."
+    ),
+    "native.add_to_sums: isinstance(count, int) and "
+    "_are_on_one_device(values) -> (_are_on_one_device(values))": (
+        "PyTorch knows all sizes, as whole numbers."
+    ),
+    "native._jax_sums.add: zip(states, terms) -> (zip(terms, states))": (
+        "The sum is the same."
+    ),
+    "native._jax_sums.add: jax.lax.stop_gradient(value) -> (value)": (
+        "Nothing reads a gradient of sums outside of a compiled step."
+    ),
+    "native._jax_ratio.divide: count + is_zero -> (count - is_zero)": (
+        "What it divides by is not used where it differs."
+    ),
     "weighting.map_leaves: is_nested(x) -> (True)": ONLY_FASTER,
     "native._are_on_one_device: tensors -> (list(tensors)[:-1])": TWO_DEVICES,
     **{
