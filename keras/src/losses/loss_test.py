@@ -549,6 +549,49 @@ class SampleValuesTest(LossTestCase):
         self.assertAllClose(found, np.ones(expected))
 
 
+@pytest.mark.skipif(
+    backend.backend() != "tensorflow", reason="about unknown shapes"
+)
+class UnknownSizesTest(LossTestCase):
+    def traced(self, function, *shapes):
+        import tensorflow as tf
+
+        return tf.function(function, [tf.TensorSpec(x) for x in shapes])
+
+    def test_a_number_for_each_sample(self):
+        class Number(Loss):
+            def call(self, y_true, y_pred):
+                return ops.mean(y_pred)
+
+        def of_samples(y_pred):
+            return sample_values(Number(), y_pred, y_pred)
+
+        def of_mask(y_pred, mask):
+            y_pred = masked(y_pred, ops.cast(mask, "bool"))
+            return sample_values(Number(), y_pred, y_pred)
+
+        y_pred = array([[1, 3]] * 3)
+        found = self.traced(of_samples, [None, 2])(y_pred)
+        self.assertAllEqual(found, [2.0] * 3)
+        found = self.traced(of_mask, [None, 2], [None, 2])(y_pred, y_pred)
+        self.assertAllEqual(found, [[2.0] * 2] * 3)
+
+    def test_a_mean_by_weight(self):
+        loss = losses.MeanSquaredError(reduction="mean_with_sample_weight")
+        traced = self.traced(loss, [None, 2, 1], [None, 2, 1], [None])
+        y_pred = array([[[1], [3]], [[2], [0]]])
+        # (1 * (1 + 9) + 3 * 4) / (2 * (1 + 3))
+        found = traced(0 * y_pred, y_pred, array([1, 3]))
+        self.assertLoss(found, 22 / 8)
+
+    def test_a_mean(self):
+        y_pred = array([[1], [3]])
+        traced = self.traced(losses.MeanSquaredError(), [None, 1], [None, 1])
+        self.assertLoss(traced(0 * y_pred, y_pred), 5.0)
+        nothing = np.zeros((0, 1), "float32")
+        self.assertLoss(traced(nothing, nothing), 0.0)
+
+
 class DtypeTest(LossTestCase):
     """All that enters a loss gets its dtype, and the result has it."""
 
