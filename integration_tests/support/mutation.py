@@ -536,6 +536,10 @@ EQUIVALENT = {
     "native._jax_ratio.divide: count + is_zero -> (count - is_zero)": (
         "What it divides by is not used where it differs."
     ),
+    "replicas.replica_share: ops.divide_no_nan(samples, total) -> "
+    "(ops.divide(samples, total))": "Some replica has a sample.",
+    "replicas.replica_share: tf.cast(tf.shape(leaf)[0], 'float32') -> "
+    "(tf.shape(leaf)[0])": "Replicas on CPUs add up whole numbers as well.",
     "weighting.map_leaves: is_nested(x) -> (True)": ONLY_FASTER,
     "native._are_on_one_device: tensors -> (list(tensors)[:-1])": TWO_DEVICES,
     **{
