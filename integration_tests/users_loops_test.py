@@ -770,6 +770,25 @@ def test_loss_of_an_object(eager):
     assert evaluated(model, column(1, 3)) == approx({"loss": (4 + 36) / 2})
 
 
+def test_steps_do_not_read_a_loss_property():
+    """Nobody knows what it takes to compute it."""
+    reads = []
+
+    class Reads(keras.Model):
+        @property
+        def loss(self):
+            reads.append(self)
+
+        @loss.setter
+        def loss(self, value):
+            pass
+
+    model = still(functional({"a": 2.0}, cls=Reads))
+    reads.clear()
+    assert evaluated(model, column(1, 1), batch_size=1)["loss"] == 2.0
+    assert reads == []
+
+
 # 3.2 Labels of which metrics get the first, as many as there are outputs.
 
 
@@ -1508,6 +1527,17 @@ def test_metric_called_as_a_raw_loss_that_stock_does_not_log(whose):
     # The list of stock repeats the total beside a metric of `compile`.
     for values in lists(model):
         assert list(dict.fromkeys(values)) == approx([3.0, 7.0])
+
+
+def test_own_metric_that_holds_others_by_name():
+    class Holds(Fixed):
+        named_metrics = {"mae": None, "mse": None}
+
+    model = functional({"a": 2.0, "b": 3.0})
+    model.own = Holds(7.0, "held")
+    logs = evaluated(still(model), column(1, 1))
+    assert logs == {"loss": 5.0, "a_loss": 2.0, "b_loss": 3.0, "held": 7.0}
+    assert model.metrics_names == ["loss", "a_loss", "b_loss", "held"]
 
 
 def test_own_metric_called_as_an_output():

@@ -206,14 +206,14 @@ def result_names(metric):
     return getattr(metric, "_result_names", None)
 
 
-def logged_metrics(metrics, names_of=None):
+def logged_metrics(metrics, model=None):
     """Tells which name of the logs is whose, for all that reads or lists them.
 
     Args:
         metrics: The metrics of a model. Some may be there twice: those of a
             layer, or of `compile`, that are attributes of the model, too.
-        names_of: Called with a `CompileMetrics` for a dict of its metrics by
-            name. Defaults to those of the outputs that it has seen.
+        model: Tells a `CompileMetrics` that has seen no outputs what names to
+            expect. Without it, that has none yet.
 
     Yields:
         For each metric once, a tuple of it and of a dict of names to metrics.
@@ -224,12 +224,14 @@ def logged_metrics(metrics, names_of=None):
     for metric in metrics:
         if seen.get(metric.name) is metric:
             continue
-        named = getattr(metric, "named_metrics", None)
-        if named is None:
-            named = {logged_name(metric, taken): metric}
-        else:
-            named = named if names_of is None else names_of(metric)
+        # A `CompileMetrics`. A user's metric may have any attributes.
+        if isinstance(metric, NotSaved):
+            named = metric.named_metrics
+            if not named and model is not None:
+                named = metric.names_for(model)
             taken.update(named)
+        else:
+            named = {logged_name(metric, taken): metric}
         yield metric, named
         seen.update(named)
         for name, one in named.items():

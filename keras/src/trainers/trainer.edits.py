@@ -164,9 +164,7 @@ class Trainer:
         """
         unlisted = self._unlisted_metrics()
         first, others = [], []
-        for metric, named in metric_plan.logged_metrics(
-            self.metrics, lambda one: one.named_metrics or one.names_for(self)
-        ):
+        for metric, named in metric_plan.logged_metrics(self.metrics, self):
             if metric in unlisted:
                 continue
             is_compiled = isinstance(metric, CompileMetrics)
@@ -250,8 +248,9 @@ class Trainer:
         if metrics is not None and (
             metrics.built or not backend.in_stateless_scope()
         ):
-            is_own = ownership.overrides(self, "compute_metrics")
-            if is_step_of_keras and not is_own:
+            if is_step_of_keras and not ownership.overrides(
+                self, "compute_metrics"
+            ):
                 metrics.prepare(y, y_pred)
         arguments = {}
         if self._compute_loss_has_training_arg:
@@ -269,10 +268,10 @@ class Trainer:
                 and not ownership.overrides(self, "compute_loss")
             ):
                 compile_loss.require_number()
-        expects_loss = self.loss is not None or getattr(
-            self._loss_tracker, "expects_loss", False
-        )
-        if compile_loss is None and expects_loss:
+        if compile_loss is None and (
+            self.loss is not None
+            or getattr(self._loss_tracker, "expects_loss", False)
+        ):
             if not (ownership.overrides(self, "compute_loss") or self.losses):
                 raise ValueError(
                     "No loss to compute. Every loss of `compile` is `None`, "
